@@ -1,0 +1,47 @@
+# make run    serve the bridge on http://localhost:5050 (with a demo gateway, unless GATEWAYZ_API_URL is set)
+# make test   everything that must hold before a commit: lint, types, layers, tests
+# make lint   the same without the tests
+# make setup  only install what those need, into .venv
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: run setup test lint
+.DELETE_ON_ERROR:
+
+run: $(VENV)/.runtime
+	@echo "Provider Health Bridge: http://localhost:$${PORT:-5050}"
+	@if [ -n "$${GATEWAYZ_API_URL:-$$API_BASE_URL}" ]; \
+	then exec $(BIN)/gunicorn app:app; \
+	else exec $(BIN)/python -m demo run; \
+	fi
+
+setup: $(VENV)/.development
+
+test: lint
+	$(BIN)/pytest
+
+lint: $(VENV)/.development
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+$(VENV)/.runtime: requirements.txt | $(BIN)/python
+	$(PIP) -r requirements.txt
+	@touch $@
+
+$(VENV)/.development: requirements-dev.txt requirements.txt | $(BIN)/python
+	$(PIP) -r requirements-dev.txt
+	@touch $@ $(VENV)/.runtime
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1)."; \
+		echo "Name another one: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) cannot make virtual environments (its module ensurepip is missing)."; \
+		echo "On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)

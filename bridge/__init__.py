@@ -1,0 +1,52 @@
+"""Provider Health Bridge: between an AI gateway and the people who watch it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import structlog
+from flask import Flask
+
+from bridge import logs
+from bridge.bridge import Bridge
+from bridge.gateway import dialect
+from bridge.gateway.client import GatewayClient
+from bridge.gateway.source import GatewaySource
+from bridge.history.store import Store
+from bridge.poller import Poller
+from bridge.settings import Settings
+from bridge.web import auth, errors, oncall, operations, simplejson
+
+MAX_BODY_BYTES = 1024 * 1024
+
+
+def create_app(settings: Settings, *, clock: Callable[[], float] = time.time) -> Flask:
+    """The WSGI application, wired. Nothing runs until its bridge is started (``app.extensions["bridge"].start()``).
+
+    Raises DialectError for a dialect that cannot be used, OSError when ``data_dir`` cannot be written.
+    """
+    logs.configure(settings.log_level)
+    store = Store(settings.data_dir, retention_seconds=settings.history_retention_seconds)
+    if store.damage:
+        structlog.get_logger("bridge").error("history_damaged", message=store.damage)
+    client = GatewayClient(
+        settings.gateway_url + settings.metrics_path,
+        token=settings.gateway_token,
+        timeout_seconds=settings.poll_timeout_seconds,
+        max_bytes=settings.max_exposition_bytes,
+    )
+    source = GatewaySource(client, dialect.select(settings.dialect))
+    poller = Poller(source, store, settings.policy, interval_seconds=settings.poll_interval_seconds, clock=clock)
+
+    app = Flask("bridge", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
+    app.extensions["bridge"] = Bridge(settings, store, poller, clock)
+    auth.register(app, settings)
+    errors.register(app)
+    for face in (oncall, simplejson, operations):
+        app.register_blueprint(face.blueprint)
+        app.register_blueprint(face.blueprint, url_prefix="/api", name=f"api_{face.blueprint.name}")
+    return app

@@ -1,0 +1,42 @@
+"""The running service, as the web edge sees it: settings, log, poller, and what is known now."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+from flask import current_app
+
+from bridge.history.store import Store
+from bridge.poller import Poller
+from bridge.queries.view import View
+from bridge.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """One worker's bridge."""
+
+    settings: Settings
+    store: Store
+    poller: Poller
+    clock: Callable[[], float] = time.time
+
+    def start(self) -> None:
+        """Begin to poll (or to wait for the lead). After fork."""
+        self.poller.start()
+
+    def stop(self) -> None:
+        """End polling and give the lead away."""
+        self.poller.stop()
+
+    def view(self) -> View:
+        """What is known now, the same in every worker."""
+        return View(self.clock(), self.store.latest(), self.settings.stale_after_seconds)
+
+
+def current_bridge() -> Bridge:
+    """The bridge of the application that answers the present request."""
+    return cast(Bridge, current_app.extensions["bridge"])

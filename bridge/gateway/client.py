@@ -1,0 +1,498 @@
+"""One poll's HTTP: a body that is whole, of bounded size, within a bounded time; or the reason there is none.
+
+The gateway is taken to be slow, broken or hostile. A timeout as HTTP libraries understand it starts again with every
+byte received, and a body's size is not known before it is decompressed. So both limits are kept where bytes come in:
+each read from the socket gets only what is left of the whole fetch's time. No thread watches, so none can be left over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import http.client
+import http.cookiejar
+import io
+import re
+import socket
+import ssl
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
+
+import requests
+import urllib3
+import urllib3.connection
+import urllib3.exceptions
+from requests.adapters import HTTPAdapter
+
+from bridge.gateway.errors import (
+    ExpositionTooLarge,
+    ExpositionTruncated,
+    GatewayError,
+    GatewayRefused,
+    GatewayUnreachable,
+    NotAnExposition,
+    one_line,
+)
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+ACCEPT = "text/plain; version=0.0.4"
+USER_AGENT = "provider-health-bridge"
+CHUNK_BYTES = 64 * 1024
+MAX_REDIRECTS = 3
+BACK_OFF_SECONDS = 0.2
+HEADER_ALLOWANCE_BYTES = 1024 * 1024
+EXCERPT_CHARACTERS = 80
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_PASSING_STATUSES = frozenset({502, 503, 504})
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
+"""``zlib``'s own recognition of the two headers; a "deflate" body without one is not read."""
+_BLANK = re.compile(rb"\s*\Z")
+_PAGE_OR_JSON = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<!doctype|<html|[{\[])", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A whole body, decompressed, and how long it took. Whether it is an exposition is for its reader to say."""
+
+    body: bytes = field(repr=False)
+    seconds: float
+    """From the start of the fetch to the last byte, redirects and the retry included."""
+    content_type: str
+    """As the gateway declared it; nothing may rely on it."""
+
+
+class GatewayClient:
+    """Asks one URL, again and again, from one thread at a time.
+
+    ``timeout_seconds`` is for a whole fetch: connecting, the TLS handshake, every byte of every answer, redirects and
+    the retry. Name resolution alone cannot be interrupted: it is bounded by the system's resolver, and when it took all
+    of the time the fetch ends with it. ``max_bytes`` bounds the body after decompression.
+    """
+
+    def __init__(self, url: str, *, token: str | None, timeout_seconds: float, max_bytes: int) -> None:
+        if token is not None and not re.fullmatch(r"[!-~]+", token):
+            # Said here, without the token: HTTP libraries quote a header that they cannot send.
+            raise ValueError("the gateway's token is empty or has characters that an HTTP header cannot carry")
+        self._url = url
+        self._token = token
+        self._max_bytes = max_bytes
+        # Twice the body leaves room for framing and for what does not compress.
+        self._budget = _Budget(timeout_seconds, 2 * max_bytes + HEADER_ALLOWANCE_BYTES)
+        self._session = _session(token, self._budget)
+
+    def fetch(self) -> Fetched:
+        """The body of a 200. Raises a ``GatewayError`` for anything else, and nothing but that.
+
+        Asks a second time, after a moment and within the same time, when the connection was refused or broke, and for
+        502, 503 and 504: a gateway behind a proxy answers so while it is replaced. Never after a timeout.
+        """
+        started = self._budget.start()
+        try:
+            body, content_type = self._attempt_once_or_twice()
+        except BaseException:
+            # What a failed fetch leaves on its connection must not be taken for the next one's answer.
+            self.close()
+            raise
+        return Fetched(body, time.monotonic() - started, content_type)
+
+    def close(self) -> None:
+        """Drop the connection that is kept between polls. The client can still be used: it connects anew."""
+        self._session.close()
+
+    def _attempt_once_or_twice(self) -> tuple[bytes, str]:
+        try:
+            return self._attempt()
+        except GatewayError as error:
+            if not _worth_a_retry(error) or self._budget.left() <= BACK_OFF_SECONDS:
+                raise
+        self.close()
+        time.sleep(BACK_OFF_SECONDS)
+        return self._attempt()
+
+    def _attempt(self) -> tuple[bytes, str]:
+        """One answer, redirects followed: the body and its declared type."""
+        try:
+            url = self._url
+            for _ in range(MAX_REDIRECTS + 1):
+                with contextlib.closing(self._get(url)) as response:
+                    if response.status_code not in _REDIRECTS:
+                        self._check_status(response, url)
+                        return self._body(response), self._shown(response.headers.get("Content-Type", ""))
+                    url = self._redirected(url, response)
+        except GatewayError:
+            raise
+        except Exception as error:  # noqa: BLE001  a parser fed with hostile bytes can raise anything
+            # Not chained: the text of what the libraries raise can quote the whole answer, and the URL's password.
+            raise self._explained(error) from None
+        raise GatewayRefused(f"{_path(self._url)} redirects more than {MAX_REDIRECTS} times", code="redirect")
+
+    def _get(self, url: str) -> requests.Response:
+        return self._session.get(url, timeout=self._budget.remaining(), stream=True, allow_redirects=False)
+
+    def _redirected(self, url: str, response: requests.Response) -> str:
+        location = response.headers.get("Location", "")
+        target = _same_gateway(url, location)
+        if target is None:
+            where = self._shown(location, EXCERPT_CHARACTERS) or "nowhere"
+            raise GatewayRefused(
+                f"{_path(url)} redirects ({response.status_code}) to {where}, which is not the gateway that was asked; "
+                "not followed",
+                code="redirect",
+                status=response.status_code,
+            )
+        return target
+
+    def _check_status(self, response: requests.Response, url: str) -> None:
+        """Raise what any status but 200 means."""
+        status, path = response.status_code, _path(url)
+        if status == HTTPStatus.OK:
+            return
+        code, message = "unexpected_status", f"{path} answered {_named(status)}, not 200"
+        if status in (401, 403):
+            hint = "does the gateway accept GATEWAY_TOKEN?" if self._token else "GATEWAY_TOKEN is not set"
+            code, message = "unauthorized", f"{path} answered {_named(status)}; {hint}"
+        elif status == HTTPStatus.NOT_FOUND:
+            code = "not_found"
+            message = (
+                f"no such endpoint: {path} answered 404; is GATEWAY_METRICS_PATH right? "
+                "newer gateways only have /metrics"
+            )
+        elif status == HTTPStatus.TOO_MANY_REQUESTS:
+            # Shown and not obeyed: the poll interval is the operator's to choose.
+            wait = response.headers.get("Retry-After", "")
+            asked = f"; it asks to wait {wait} s" if re.fullmatch(r"[0-9]{1,6}", wait) else ""
+            code, message = "rate_limited", f"{path} answered {_named(status)}{asked}"
+        elif 500 <= status <= 599:
+            code, message = "server_error", f"{path} answered {_named(status)}"
+        raise GatewayRefused(message, code=code, status=status)
+
+    def _body(self, response: requests.Response) -> bytes:
+        """The whole body, decompressed, that at least ends as an exposition does."""
+        raw = response.raw
+        if (raw.length_remaining or 0) > self._max_bytes:
+            raise self._too_large()
+        # Decompressed here and not by urllib3, which takes a gzip stream that was cut off for a whole one.
+        chunks: Iterator[bytes] = raw.stream(CHUNK_BYTES, decode_content=False)
+        if self._compressed(response):
+            chunks = _decompressed(chunks)
+        read = io.BytesIO()
+        for chunk in chunks:
+            self._budget.remaining()
+            if read.tell() + len(chunk) > self._max_bytes:
+                raise self._too_large()
+            read.write(chunk)
+        body = read.getvalue()
+        if _BLANK.match(body):
+            raise NotAnExposition("the gateway answered 200 with an empty body", code="empty")
+        if _PAGE_OR_JSON.match(body):
+            excerpt = self._shown(body[:4096].decode("utf-8", "replace"), EXCERPT_CHARACTERS)
+            raise NotAnExposition(f"the answer is a page or JSON, not an exposition; it begins with: {excerpt}")
+        if not body.endswith(b"\n"):
+            raise ExpositionTruncated(f"the body is cut off: its {len(body)} bytes do not end in a line break")
+        return body
+
+    def _compressed(self, response: requests.Response) -> bool:
+        named = response.headers.get("Content-Encoding", "")
+        encodings = [name for name in named.lower().replace(" ", "").split(",") if name not in ("", "identity")]
+        if len(encodings) > 1 or not {"gzip", "x-gzip", "deflate"}.issuperset(encodings):
+            shown = self._shown(named, EXCERPT_CHARACTERS)
+            raise NotAnExposition(f"the body is encoded in a way that was not asked for: Content-Encoding {shown}")
+        return bool(encodings)
+
+    def _too_large(self) -> ExpositionTooLarge:
+        return ExpositionTooLarge(f"the body is larger than {self._max_bytes} bytes (MAX_EXPOSITION_BYTES)")
+
+    def _shown(self, text: str, limit: int = 200) -> str:
+        """Text from outside, fit to be shown: a gateway may well quote the token that it was sent."""
+        return one_line(text.replace(self._token, "***") if self._token else text, limit)
+
+    def _explained(self, error: Exception) -> GatewayError:
+        """What an HTTP library's exception means. Connecting and reading say it themselves: see below."""
+        causes = list(_causes(error))
+
+        def first(*kinds: type[BaseException]) -> BaseException | None:
+            return next((cause for cause in causes if isinstance(cause, kinds)), None)
+
+        if first(TimeoutError, urllib3.exceptions.TimeoutError):
+            return self._budget.overdue()
+        if found := first(ssl.SSLError, ssl.CertificateError, urllib3.exceptions.SSLError):
+            return GatewayUnreachable(f"no TLS with the gateway: {self._shown(str(found))}", code="tls")
+        if first(ConnectionError) or any(isinstance(cause, OSError) and cause.errno for cause in causes):
+            return GatewayUnreachable("the gateway closed the connection without an answer", code="reset")
+        if first(requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, requests.exceptions.MissingSchema):
+            return GatewayUnreachable("the gateway's URL cannot be asked: it has no usable scheme or host", code="dns")
+        if first(http.client.IncompleteRead) or _ended_early(causes):
+            return ExpositionTruncated("the body is cut off: it is not as long as the gateway had announced")
+        found = first(http.client.HTTPException) or causes[-1]
+        said = self._shown(f"{type(found).__name__}: {found}", EXCERPT_CHARACTERS)
+        return NotAnExposition(f"the answer is not HTTP that can be read ({said})")
+
+
+def _session(token: str | None, budget: _Budget) -> _Session:
+    session = _Session()
+    # Nothing is taken from the environment: a ~/.netrc must not replace the token, and a proxy must not receive it.
+    # The gateway is reached directly, as Prometheus would reach it.
+    session.trust_env = False
+    session.headers.update({"Accept": ACCEPT, "Accept-Encoding": "gzip", "User-Agent": USER_AGENT})
+    session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
+    if token is not None:
+
+        def bearer(request: requests.PreparedRequest) -> requests.PreparedRequest:
+            request.headers["Authorization"] = f"Bearer {token}"
+            return request
+
+        # As ``auth`` and not as a header, which a user name in the URL would override.
+        session.auth = bearer
+    adapter = _BoundedAdapter(budget)
+    session.mount("http://", adapter)
+    session.mount("https://", adapter)
+    return session
+
+
+class _Session(requests.Session):
+    """A session that leaves redirects alone."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Nowhere. Even with ``allow_redirects=False`` a target makes requests read the answer's body, of any size."""
+        return None
+
+
+class _Budget:
+    """What one fetch may spend, shared by the client and its connections: a time to end, and bytes off the wire."""
+
+    def __init__(self, seconds: float, wire_bytes: int) -> None:
+        self._seconds = seconds
+        self._wire_bytes = wire_bytes
+        self._end = 0.0
+        self._received = 0
+
+    def start(self) -> float:
+        """Begin a fetch; the monotonic time it began."""
+        now = time.monotonic()
+        self._end = now + self._seconds
+        self._received = 0
+        return now
+
+    def left(self) -> float:
+        """Seconds left; negative when the time is over."""
+        return self._end - time.monotonic()
+
+    def remaining(self) -> float:
+        """Seconds left, more than 0: fit for ``settimeout``. Raises when there are none."""
+        left = self.left()
+        if left <= 0:
+            raise self.overdue()
+        return left
+
+    def overdue(self) -> GatewayUnreachable:
+        """The error that says that the time is over."""
+        return GatewayUnreachable(
+            f"no complete answer within {self._seconds:g} s (POLL_TIMEOUT); {self._received} bytes had come",
+            code="timeout",
+        )
+
+    def spend(self, count: int) -> None:
+        """Count bytes received. The bound for what never becomes a body: headers, and chunk lengths below zero."""
+        self._received += count
+        if self._received > self._wire_bytes:
+            raise ExpositionTooLarge(f"the gateway sent more than {self._wire_bytes} bytes and had not finished")
+
+
+class _BoundedReader(io.RawIOBase):
+    """The receiving end of a connection, plain or TLS: every single read is held to what is left of the budget."""
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, budget: _Budget) -> None:
+        self._raw = raw
+        self._sock = sock
+        self._budget = budget
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        self._sock.settimeout(self._budget.remaining())
+        try:
+            count = self._raw.readinto(buffer) or 0
+        except TimeoutError:
+            raise self._budget.overdue() from None
+        except ssl.SSLError as error:
+            raise GatewayUnreachable(f"the TLS connection broke: {error}", code="tls") from None
+        except OSError as error:
+            raise GatewayUnreachable(f"the connection broke: {_reason(error)}", code="reset") from None
+        self._budget.spend(count)
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _BoundedHTTP(urllib3.connection.HTTPConnection):
+    """A connection that is made, and read from, within the budget."""
+
+    def __init__(self, budget: _Budget, **options: Any) -> None:
+        super().__init__(**options)
+        self._budget = budget
+        self._reader: _BoundedReader | None = None
+        self.response_class = self._bounded_response  # type: ignore[assignment]  # any callable does
+
+    def _bounded_response(self, sock: socket.socket, *args: Any, **options: Any) -> http.client.HTTPResponse:
+        response = http.client.HTTPResponse(sock, *args, **options)
+        self._reader = _BoundedReader(response.fp.detach(), sock, self._budget)
+        response.fp = io.BufferedReader(self._reader, CHUNK_BYTES)
+        return response
+
+    def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]  # urllib3 does so itself
+        try:
+            return super().getresponse()
+        except BaseException:
+            # urllib3 drops an answer whose headers it rejects without closing it.
+            if self._reader:
+                self._reader.close()
+            raise
+
+    def _new_conn(self) -> socket.socket:
+        """A connection to the first of the host's addresses that takes one.
+
+        urllib3's own gives each address the whole time, one after the other; here they share what is left, so that one
+        that does not answer leaves time for the next.
+        """
+        try:
+            addresses = socket.getaddrinfo(self._dns_host, self.port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            raise GatewayUnreachable(f"{self.host} does not resolve: {_reason(error)}", code="dns") from None
+        failure: OSError | None = None
+        for position, (family, kind, protocol, _, address) in enumerate(addresses):
+            share = self._budget.remaining() / (len(addresses) - position)
+            try:
+                return self._connected(socket.socket(family, kind, protocol), address, share)
+            except OSError as error:
+                failure = error
+        if isinstance(failure, TimeoutError):
+            raise self._budget.overdue()
+        reason = _reason(failure) if failure else "the name has no address"
+        raise GatewayUnreachable(f"no connection to {self.host}:{self.port}: {reason}", code="refused")
+
+    def _connected(self, sock: socket.socket, address: Any, seconds: float) -> socket.socket:
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.settimeout(seconds)
+            sock.connect(address)
+            # A TLS handshake comes next; Python holds the whole of it to the socket's timeout, not each read.
+            sock.settimeout(self._budget.remaining())
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+
+class _BoundedHTTPS(_BoundedHTTP, urllib3.connection.HTTPSConnection):
+    """The same over TLS."""
+
+
+class _BoundedAdapter(HTTPAdapter):
+    """Gives each pool of connections the bounded kind to make."""
+
+    def __init__(self, budget: _Budget) -> None:
+        super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
+        self._budget = budget
+
+    def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
+        pool: Any = super().get_connection_with_tls_context(*args, **options)
+        kind = _BoundedHTTPS if pool.scheme == "https" else _BoundedHTTP
+        pool.ConnectionCls = functools.partial(kind, self._budget)
+        return pool
+
+
+def _worth_a_retry(error: GatewayError) -> bool:
+    if isinstance(error, GatewayRefused):
+        return error.status in _PASSING_STATUSES
+    return error.code in ("refused", "reset")
+
+
+def _decompressed(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Undo gzip or zlib, at most ``CHUNK_BYTES`` at a time. Many gzip members make one body."""
+    inflater = None
+    for chunk in chunks:
+        rest = chunk
+        while rest:
+            if inflater is None or inflater.eof:
+                inflater = zlib.decompressobj(_GZIP_OR_ZLIB)
+            try:
+                yield inflater.decompress(rest, CHUNK_BYTES)
+            except zlib.error as error:
+                raise ExpositionTruncated(f"the compressed body is broken: {error}") from None
+            rest = inflater.unused_data if inflater.eof else inflater.unconsumed_tail
+    if inflater is not None and not inflater.eof:
+        raise ExpositionTruncated("the compressed body is cut off")
+
+
+def _reason(error: OSError | UnicodeError) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def _same_gateway(url: str, location: str) -> str | None:
+    """Where ``location`` leads from ``url``, or ``None`` if that is another scheme, host or port.
+
+    From http to https on the standard ports is still the same gateway. The host is taken over from ``url`` as it
+    stands there, so that a location which libraries read differently cannot lead (or carry the token) elsewhere.
+    """
+    here = urlsplit(url)
+    netloc = here.netloc
+    try:
+        there = urlsplit(urljoin(url, location))
+        origin = _origin(there)
+    except ValueError:
+        return None
+    if origin == ("https", here.hostname, 443) and _origin(here) == ("http", here.hostname, 80):
+        netloc = netloc.removesuffix(":80")
+    elif origin != _origin(here):
+        return None
+    return urlunsplit((there.scheme, netloc, there.path, there.query, "")) if location else None
+
+
+def _origin(url: SplitResult) -> tuple[str, str | None, int | None]:
+    return url.scheme, url.hostname, url.port or _DEFAULT_PORTS.get(url.scheme)
+
+
+def _path(url: str) -> str:
+    """The part of a URL that can be shown: a query may hold a key."""
+    return urlsplit(url).path or "/"
+
+
+def _named(status: int) -> str:
+    """``503 Service Unavailable``, in the standard's words and not the gateway's."""
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An exception and all that it wraps: in ``args`` (requests), ``reason`` (urllib3) and ``__cause__`` (Python).
+
+    Not ``__context__``: it leads to whatever else was being handled, such as the first attempt's failure.
+    """
+    waiting, seen = [error], set[int]()
+    while waiting:
+        cause = waiting.pop(0)
+        if id(cause) in seen:
+            continue
+        seen.add(id(cause))
+        yield cause
+        wrapped = (*cause.args, getattr(cause, "reason", None), cause.__cause__)
+        waiting.extend(inner for inner in wrapped if isinstance(inner, BaseException))
+
+
+def _ended_early(causes: list[BaseException]) -> bool:
+    """Whether a chunked body broke off between two chunks, for which urllib3 has a sentence and no class."""
+    return any(isinstance(cause, urllib3.exceptions.ProtocolError) and "prematurely" in str(cause) for cause in causes)

@@ -1,0 +1,211 @@
+"""Dialects: how one kind of gateway says what the bridge wants to know. Data (TOML), not code.
+
+A dialect names the families by which it recognises a gateway, and for each signal the family, labels, unit and
+encoding that carry it. The files in ``dialects/`` are the built-in ones; a path to a file of one's own works the same.
+``translate.py`` reads expositions with them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+UNITS: Mapping[str, Mapping[str, float]] = {
+    "reported_score": {"percent": 1.0, "ratio": 100.0, "ratio or percent": 1.0},
+    "availability": {"percent": 1.0, "ratio": 100.0, "ratio or percent": 1.0},
+    "error_rate": {"ratio": 1.0, "percent": 0.01},
+    "latency": {"seconds": 1.0, "milliseconds": 0.001},
+    "latency_histogram": {"seconds": 1.0, "milliseconds": 0.001},
+    "cost": {"usd": 1.0},
+}
+"""Units a signal may come in, and the factor that brings each to the bridge's own."""
+COUNTERS = frozenset({"requests", "failures", "rejected", "transitions"})
+SIGNALS = frozenset(UNITS) | COUNTERS | {"circuit_state"}
+
+
+class DialectError(ValueError):
+    """A dialect file that cannot be used. The message names the file, the entry, and what would be right."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignalSource:
+    """Where one signal stands in an exposition: a family, the labels that say whose it is, its unit and encoding."""
+
+    signal: str
+    family: str
+    provider: str
+    """Label that names the provider."""
+    model: str | None = None
+    """Label that names the model; a series without it speaks of the provider as a whole."""
+    unit: str | None = None
+    state: str | None = None
+    """Label of a one-hot state (``open``/``closed``/``half_open``); a series without it is numeric, 0/1/2."""
+    from_state: str | None = None
+    to_state: str | None = None
+    only: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Label values a series must have to count."""
+    exclude: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Label values that keep a series from counting (``except`` in the file)."""
+    tied: str | None = None
+    """Name of what produces this signal inside the gateway: when one signal tied to it is impossible, all are."""
+
+    @property
+    def factor(self) -> float:
+        """Multiplies a published value into the bridge's unit."""
+        return UNITS[self.signal][self.unit] if self.unit else 1.0
+
+    def sample_names(self) -> tuple[str, ...]:
+        """The names its samples carry in the text."""
+        if self.signal == "latency_histogram":
+            return tuple(self.family + suffix for suffix in ("_bucket", "_sum", "_count"))
+        return (self.family,)
+
+    def counts(self, labels: Mapping[str, str]) -> bool:
+        """True when a series with these labels is one this signal is made of."""
+        return all(labels.get(label) in values for label, values in self.only.items()) and not any(
+            labels.get(label) in values for label, values in self.exclude.items()
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """One kind of gateway."""
+
+    name: str
+    title: str
+    specificity: int
+    """Of two dialects in one exposition, the higher one gives a signal that both could."""
+    recognised_by: tuple[str, ...]
+    signals: tuple[SignalSource, ...]
+    scrape_success: str | None = None
+    """Family in which the gateway says whether its own scrape went well (1 or 0)."""
+
+
+def select(choice: str) -> tuple[Dialect, ...]:
+    """The dialects to try, for ``auto``, the name of a built-in dialect, or the path of a TOML file.
+
+    Raises DialectError when there is no such dialect or file, or the file is wrong.
+    """
+    dialects = builtin()
+    if choice == "auto":
+        return tuple(dialects.values())
+    if choice in dialects:
+        return (dialects[choice],)
+    if choice.endswith(".toml") or "/" in choice:
+        return (load(Path(choice)),)
+    raise DialectError(f"no dialect {choice!r}; built in are {', '.join(dialects)}, or give the path of a .toml file")
+
+
+@cache
+def builtin() -> Mapping[str, Dialect]:
+    """The dialects that come with the bridge, by name, most specific first."""
+    files = sorted((Path(__file__).parent / "dialects").glob("*.toml"))
+    dialects = sorted((load(file) for file in files), key=lambda dialect: -dialect.specificity)
+    return MappingProxyType({dialect.name: dialect for dialect in dialects})
+
+
+def load(path: Path) -> Dialect:
+    """Read one dialect file. Raises DialectError, naming the file and the place, when it cannot be used."""
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DialectError(f"{path}: cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DialectError(f"{path}: not TOML: {error}") from None
+    try:
+        return _dialect(content)
+    except DialectError as error:
+        raise DialectError(f"{path}: {error}") from None
+
+
+def _dialect(content: dict[str, Any]) -> Dialect:
+    known = {"name", "title", "specificity", "recognised_by", "scrape_success", "signals"}
+    _refuse_unknown(content, known, "the dialect")
+    entries = content.get("signals")
+    if not isinstance(entries, list) or not entries:
+        raise DialectError("has no [[signals]]; at least one is needed")
+    recognised_by = content.get("recognised_by")
+    if not _is_words(recognised_by) or not recognised_by:
+        raise DialectError('recognised_by: want a list of family names, as ["my_gateway_requests_total"]')
+    name = _text(content, "name", "the dialect")
+    specificity = content.get("specificity", 0)
+    if not isinstance(specificity, int) or isinstance(specificity, bool):
+        raise DialectError("specificity: want a whole number, as 50")
+    return Dialect(
+        name=name,
+        title=content.get("title", name) if isinstance(content.get("title", name), str) else name,
+        specificity=specificity,
+        recognised_by=tuple(recognised_by),
+        signals=tuple(_source(entry, number) for number, entry in enumerate(entries, start=1)),
+        scrape_success=_optional_text(content, "scrape_success", "the dialect"),
+    )
+
+
+def _source(entry: object, number: int) -> SignalSource:
+    where = f"signal {number}"
+    if not isinstance(entry, dict):
+        raise DialectError(f"{where}: want a table, as [[signals]]")
+    where = f"signal {number} ({entry.get('signal', '?')})"
+    texts = ("model", "unit", "state", "from_state", "to_state", "tied")
+    _refuse_unknown(entry, {"signal", "family", "provider", "only", "except", *texts}, where)
+    signal = _text(entry, "signal", where)
+    if signal not in SIGNALS:
+        raise DialectError(f"{where}: no signal {signal!r}{_nearest(signal, SIGNALS)}; signals are {_listed(SIGNALS)}")
+    units = UNITS.get(signal)
+    if units is not None and entry.get("unit") not in units:
+        raise DialectError(f"{where}: unit {entry.get('unit')!r}: want one of {_listed(units)}")
+    if units is None and "unit" in entry:
+        raise DialectError(f"{where}: has no unit; leave it out")
+    if signal == "transitions" and not {"from_state", "to_state"} <= entry.keys():
+        raise DialectError(f'{where}: want the labels of both states, as from_state = "from", to_state = "to"')
+    return SignalSource(
+        signal=signal,
+        family=_text(entry, "family", where),
+        provider=_text(entry, "provider", where),
+        only=_label_values(entry, "only", where),
+        exclude=_label_values(entry, "except", where),
+        **{key: _optional_text(entry, key, where) for key in texts},
+    )
+
+
+def _text(table: Mapping[str, Any], key: str, where: str) -> str:
+    value = table.get(key)
+    if not isinstance(value, str) or not value:
+        raise DialectError(f'{where}: {key}: want a text, as {key} = "…"')
+    return value
+
+
+def _optional_text(table: Mapping[str, Any], key: str, where: str) -> str | None:
+    return _text(table, key, where) if key in table else None
+
+
+def _is_words(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(word, str) and word for word in value)
+
+
+def _label_values(entry: Mapping[str, Any], key: str, where: str) -> Mapping[str, frozenset[str]]:
+    table = entry.get(key, {})
+    if not isinstance(table, dict) or not all(_is_words(values) for values in table.values()):
+        raise DialectError(f'{where}: {key}: want labels with lists of values, as {key} = {{ status = ["error"] }}')
+    return {label: frozenset(values) for label, values in table.items()}
+
+
+def _refuse_unknown(table: Mapping[str, Any], known: set[str], where: str) -> None:
+    for key in table:
+        if key not in known:
+            raise DialectError(f"{where}: unknown key {key!r}{_nearest(key, known)}; keys are {_listed(known)}")
+
+
+def _nearest(word: str, known: frozenset[str] | set[str]) -> str:
+    close = difflib.get_close_matches(word[:80], known, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _listed(words: Mapping[str, Any] | frozenset[str] | set[str]) -> str:
+    return ", ".join(sorted(words))

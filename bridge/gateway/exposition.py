@@ -1,0 +1,123 @@
+"""Prometheus text → samples, tolerantly: a line that does not parse costs that line alone.
+
+A gateway is read every few seconds and hardly changes its series, so a series' name and labels are parsed once, by
+prometheus_client, and remembered by their raw text; the next poll only reads values. What is remembered is what the
+last exposition held, so a gateway that renames its series every time does not grow memory.
+
+Laxer than Prometheus: types and the order of families do not matter, and a timestamp is read over (the bridge stamps
+a poll with its own time). Stricter than ``float()``: no ``1_0``, no digits outside ASCII.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from prometheus_client.parser import text_string_to_metric_families
+
+MAX_LINE_BYTES = 16_384
+"""A longer line is rejected: reading labels takes time quadratic in their length."""
+SHOWN_REJECTS = 5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Series:
+    """One series' identity. Compared by identity: the same object comes back poll after poll."""
+
+    name: str
+    labels: Mapping[str, str]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A line that could not be read: its number (from 1) and the start of what stood there."""
+
+    number: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exposition:
+    """The samples of one scrape. Of a series that stands there twice, the last value counts."""
+
+    samples: Mapping[Series, float]
+    """Values may be NaN or infinite: present, but not known."""
+    rejected_lines: int = 0
+    first_rejected: tuple[Rejected, ...] = field(default=())
+
+
+class ExpositionReader:
+    """Reads one gateway's expositions, one after another. Not for use by two threads at once."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, Series] = {}
+
+    def read(self, body: bytes) -> Exposition:
+        """Read a whole exposition (Prometheus text format 0.0.4, UTF-8). Never raises for what stands in it."""
+        known = self._known
+        seen: dict[bytes, Series] = {}
+        samples: dict[Series, float] = {}
+        rejects = 0
+        shown: list[Rejected] = []
+        for number, line in enumerate(body.split(b"\n"), start=1):
+            if not line or line[0] == _HASH or not (line := line.strip()) or line[0] == _HASH:
+                continue
+            identity_end = line.rfind(b"}") + 1 or _first_blank(line)
+            identity = line[:identity_end]
+            series = known.get(identity) or seen.get(identity) or _parse_identity(identity)
+            value = _parse_value(line[identity_end:]) if series else None
+            if series is None or value is None:
+                rejects += 1
+                if len(shown) < SHOWN_REJECTS:
+                    shown.append(Rejected(number, line[:80].decode(errors="replace")))
+                continue
+            seen[identity] = series
+            samples[series] = value
+        self._known = seen
+        return Exposition(samples, rejects, tuple(shown))
+
+
+_HASH = ord("#")
+_NUMBER_CHARACTERS = frozenset(b"0123456789+-.eE")
+_SPECIAL_VALUES = {
+    b"nan": float("nan"),
+    b"inf": float("inf"),
+    b"+inf": float("inf"),
+    b"-inf": float("-inf"),
+}
+
+
+def _first_blank(line: bytes) -> int:
+    """Where a name without labels ends; the whole line where no value follows."""
+    return len(line.split(None, 1)[0])
+
+
+def _parse_identity(identity: bytes) -> Series | None:
+    """Name and labels of one series, or None when they do not parse."""
+    if len(identity) > MAX_LINE_BYTES:
+        return None
+    try:
+        text = identity.decode()
+        # str.splitlines knows more line ends than the format does; the parser reads lines from a text stream.
+        families = list(text_string_to_metric_families(text + " 0\n"))
+    except (ValueError, IndexError, KeyError):
+        return None
+    samples = [sample for family in families for sample in family.samples]
+    if len(samples) != 1 or samples[0].value != 0:
+        return None
+    return Series(samples[0].name, samples[0].labels, text)
+
+
+def _parse_value(text: bytes) -> float | None:
+    """The value before an optional timestamp; None when it is no number of the format."""
+    words = text.split()
+    if not 1 <= len(words) <= 2:
+        return None
+    word = words[0]
+    if not _NUMBER_CHARACTERS.issuperset(word):
+        return _SPECIAL_VALUES.get(word.lower())
+    try:
+        return float(word)
+    except ValueError:
+        return None

@@ -1,0 +1,36 @@
+"""The gateway as the poller sees it: one call that fetches, reads and translates, or says why it could not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bridge.gateway.client import GatewayClient
+from bridge.gateway.dialect import Dialect
+from bridge.gateway.errors import NotAnExposition, ScrapeFailed
+from bridge.gateway.exposition import ExpositionReader
+from bridge.gateway.translate import Translator
+from bridge.model import Signals
+
+
+class GatewaySource:
+    """One gateway, read again and again. Not for use by two threads at once."""
+
+    def __init__(self, client: GatewayClient, dialects: Sequence[Dialect]) -> None:
+        self._client = client
+        self._reader = ExpositionReader()
+        self._translator = Translator(dialects)
+
+    def read(self) -> Signals:
+        """What the gateway says now. Raises GatewayError when that is no answer to build on."""
+        exposition = self._reader.read(self._client.fetch().body)
+        if exposition.rejected_lines and not exposition.samples:
+            first = exposition.first_rejected[0]
+            raise NotAnExposition(f"not one line could be read; line {first.number} is {first.text!r}")
+        signals = self._translator.translate(exposition)
+        if signals.scrape_succeeded is False:
+            raise ScrapeFailed("the gateway answers, and says that its own scrape failed")
+        return signals
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._client.close()

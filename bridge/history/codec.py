@@ -1,0 +1,188 @@
+"""How snapshots, memories and polls are written down in the log, and read back.
+
+A poll's numbers are one array of float64, compressed; a *layout* says whose they are. Layouts are stored once and
+change only when providers, models or series come and go, so a poll costs a few hundred bytes.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from bridge.health.breaker import Derivation
+from bridge.health.memory import Memory
+from bridge.model import (
+    FLEET_METRICS,
+    PROVIDER_METRICS,
+    Circuit,
+    CircuitState,
+    CounterId,
+    Evidence,
+    Key,
+    Snapshot,
+    Status,
+    Verdict,
+)
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class PollLayout:
+    """Whose numbers a poll's array holds: each metric for all providers, then the fleet's, then models' error rates."""
+
+    providers: tuple[str, ...]
+    models: tuple[Key, ...]
+    metrics: tuple[str, ...] = PROVIDER_METRICS
+    fleet: tuple[str, ...] = FLEET_METRICS
+
+    @property
+    def size(self) -> int:
+        """Numbers in the array."""
+        return len(self.metrics) * len(self.providers) + len(self.fleet) + len(self.models)
+
+
+def _plain(value: object) -> object:
+    """What orjson does not write by itself: named tuples."""
+    if isinstance(value, tuple):
+        return list(value)
+    raise TypeError(f"cannot write down {type(value).__name__}")
+
+
+def pack(values: Floats) -> bytes:
+    """An array as it is stored."""
+    return zlib.compress(values.tobytes(), level=1)
+
+
+def unpack(data: bytes) -> Floats:
+    """An array as it was; read-only."""
+    return np.frombuffer(zlib.decompress(data), dtype=np.float64)
+
+
+def poll_numbers(snapshot: Snapshot) -> tuple[PollLayout, Floats]:
+    """What is recorded of a good poll; NaN for what is not known."""
+    models = tuple(sorted(snapshot.model_error_rates))
+    layout = PollLayout(tuple(verdict.provider for verdict in snapshot.verdicts), models)
+    numbers: list[float | None] = []
+    for metric in layout.metrics:
+        numbers.extend(verdict.values[metric] for verdict in snapshot.verdicts)
+    numbers.extend(snapshot.fleet[metric] for metric in layout.fleet)
+    numbers.extend(snapshot.model_error_rates[key] for key in models)
+    return layout, np.array(numbers, dtype=np.float64)
+
+
+def dump_layout(layout: PollLayout) -> bytes:
+    """A layout as it is stored; equal layouts give equal bytes."""
+    return orjson.dumps(asdict(layout), default=_plain)
+
+
+def load_layout(content: bytes) -> PollLayout:
+    """The layout that was stored."""
+    fields = orjson.loads(content)
+    return PollLayout(
+        providers=tuple(fields["providers"]),
+        models=tuple(Key(*key) for key in fields["models"]),
+        metrics=tuple(fields["metrics"]),
+        fleet=tuple(fields["fleet"]),
+    )
+
+
+def dump_counters(counters: Mapping[CounterId, float]) -> tuple[bytes, Floats]:
+    """A poll's counters: whose they are, as stored, and the values."""
+    return orjson.dumps(list(counters), default=_plain), np.fromiter(
+        counters.values(), dtype=np.float64, count=len(counters)
+    )
+
+
+def load_counters(layout: bytes, values: Floats) -> dict[CounterId, float]:
+    """The counters that were stored."""
+    ids = (CounterId(*fields) for fields in orjson.loads(layout))
+    return dict(zip(ids, values.tolist(), strict=True))
+
+
+def dump_snapshot(snapshot: Snapshot) -> bytes:
+    """A snapshot as it is stored."""
+    content = {
+        "at": snapshot.at,
+        "verdicts": snapshot.verdicts,
+        "circuits": snapshot.circuits,
+        "model_error_rates": [[*key, rate] for key, rate in snapshot.model_error_rates.items()],
+        "fleet": snapshot.fleet,
+        "dialects": snapshot.dialects,
+        "samples": snapshot.samples,
+        "rejected_lines": snapshot.rejected_lines,
+        "notices": snapshot.notices,
+    }
+    return zlib.compress(orjson.dumps(content, default=_plain), level=1)
+
+
+def load_snapshot(data: bytes) -> Snapshot:
+    """The snapshot that was stored."""
+    content = orjson.loads(zlib.decompress(data))
+    return Snapshot(
+        at=content["at"],
+        verdicts=tuple(_verdict(fields) for fields in content["verdicts"]),
+        circuits=tuple(_circuit(fields) for fields in content["circuits"]),
+        model_error_rates={Key(provider, model): rate for provider, model, rate in content["model_error_rates"]},
+        fleet=content["fleet"],
+        dialects=tuple(content["dialects"]),
+        samples=content["samples"],
+        rejected_lines=content["rejected_lines"],
+        notices=tuple(content["notices"]),
+    )
+
+
+def _verdict(fields: dict[str, Any]) -> Verdict:
+    evidence = tuple(Evidence(**entry) for entry in fields["evidence"])
+    return Verdict(fields["provider"], Status(fields["status"]), fields["status_since"], fields["values"], evidence)
+
+
+def _circuit(fields: dict[str, Any]) -> Circuit:
+    state = None if fields["state"] is None else CircuitState(fields["state"])
+    return Circuit(**{**fields, "state": state, "opens": tuple(fields["opens"])})
+
+
+def dump_memory(memory: Memory) -> bytes:
+    """A memory without its windows (they are made again from the stored counters)."""
+    content = {
+        "at": memory.at,
+        "circuits": list(memory.circuits.values()),
+        "reported": [[*key, state] for key, state in memory.reported.items()],
+        "derivations": [[*key, derivation] for key, derivation in memory.derivations.items()],
+        "unreported": [[*key, count] for key, count in memory.unreported.items()],
+        "absences": memory.absences,
+        "families": {family: sorted(providers) for family, providers in memory.families.items()},
+        "lost_families": memory.lost_families,
+        "disbelieved": memory.disbelieved,
+        "statuses": {provider: list(entry) for provider, entry in memory.statuses.items()},
+    }
+    return zlib.compress(orjson.dumps(content, default=_plain), level=1)
+
+
+def load_memory(data: bytes) -> Memory:
+    """The memory that was stored, with empty windows."""
+    content = orjson.loads(zlib.decompress(data))
+    circuits = [_circuit(fields) for fields in content["circuits"]]
+    return Memory(
+        at=content["at"],
+        circuits={circuit.key: circuit for circuit in circuits},
+        reported={Key(provider, model): CircuitState(state) for provider, model, state in content["reported"]},
+        derivations={Key(provider, model): _derivation(it) for provider, model, it in content["derivations"]},
+        unreported={Key(provider, model): count for provider, model, count in content["unreported"]},
+        absences=content["absences"],
+        families={family: frozenset(providers) for family, providers in content["families"].items()},
+        lost_families=content["lost_families"],
+        disbelieved=content["disbelieved"],
+        statuses={provider: (Status(status), since) for provider, (status, since) in content["statuses"].items()},
+    )
+
+
+def _derivation(fields: dict[str, Any]) -> Derivation:
+    window = tuple((at, successes, failures) for at, successes, failures in fields["window"])
+    return Derivation(**{**fields, "window": window})

@@ -1,0 +1,218 @@
+"""The nouns that the layers hand to each other: frozen values, nothing that needs I/O.
+
+Times are float epoch seconds. A value that is not known is ``None`` here and NaN in arrays, never 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import NamedTuple
+
+
+class CircuitState(IntEnum):
+    """A circuit breaker's state, numbered as the service publishes it."""
+
+    CLOSED = 0
+    OPEN = 1
+    HALF_OPEN = 2
+
+    @property
+    def severity(self) -> int:
+        """Order of badness: CLOSED < HALF_OPEN < OPEN."""
+        return (0, 2, 1)[self]
+
+
+class Status(IntEnum):
+    """The verdict on a provider, numbered as the service publishes it."""
+
+    UNKNOWN = 0
+    HEALTHY = 1
+    DEGRADED = 2
+    DOWN = 3
+
+    @property
+    def word(self) -> str:
+        """The status as people read it, in lower case."""
+        return self.name.lower()
+
+
+class Key(NamedTuple):
+    """A circuit or a model's counters; an empty ``model`` means the provider as a whole."""
+
+    provider: str
+    model: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.provider} / {self.model}" if self.model else self.provider
+
+
+class CounterId(NamedTuple):
+    """One counter series of the gateway and the signal it feeds.
+
+    ``detail`` is the bucket's upper bound (``le``) for ``latency_bucket`` and ``from>to`` for ``transitions``.
+    ``series`` is the series' own text, so that many series of one key are each followed through their own resets.
+    """
+
+    signal: str
+    provider: str
+    model: str
+    detail: str
+    series: str
+
+    @property
+    def key(self) -> Key:
+        """The circuit or model this series counts for."""
+        return Key(self.provider, self.model)
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """What one exposition says, in the bridge's own units, whatever the gateway's dialect.
+
+    Gauges are in canonical units: scores and availability 0-100, error rate 0-1, latency in seconds, cost in USD.
+    """
+
+    gauges: Mapping[str, Mapping[Key, float]] = field(default_factory=dict)
+    counters: Mapping[CounterId, float] = field(default_factory=dict)
+    circuits: Mapping[Key, CircuitState] = field(default_factory=dict)
+    families: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Each family that names providers, and the providers it named in this exposition."""
+    sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Each signal's families, for explanations and for noticing that one is missing."""
+    ties: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Signals that share one source inside the gateway, by the name of that source."""
+    dialects: tuple[str, ...] = ()
+    scrape_succeeded: bool | None = None
+    """What the gateway says of its own scrape; ``None`` where it says nothing."""
+    samples: int = 0
+    rejected_lines: int = 0
+    notices: tuple[str, ...] = ()
+
+    @property
+    def providers(self) -> frozenset[str]:
+        """Everyone named in this exposition, in any family."""
+        return frozenset().union(*self.families.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Circuit:
+    """One circuit breaker as it stands: a model's, or with an empty ``model`` the whole provider's."""
+
+    provider: str
+    model: str
+    state: CircuitState | None
+    source: str
+    """``gateway`` when reported, ``bridge`` when derived from traffic."""
+    since: float
+    """When the present state was first observed."""
+    since_known: bool
+    """False when the circuit was already so at its first sight: it may have been longer."""
+    first_opened: float | None
+    """First opening of the present outage (kept through HALF_OPEN), ``None`` while CLOSED."""
+    opens: tuple[float, ...]
+    """Openings of the last 24 h, oldest first."""
+    reason: str
+
+    @property
+    def key(self) -> Key:
+        """Provider and model."""
+        return Key(self.provider, self.model)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that changed. ``kind`` is ``circuit``, ``status``, ``roster`` or ``gateway``.
+
+    ``before`` and ``after`` are circuit states (``CLOSED``…), statuses (``healthy``…), ``present``/``absent`` or
+    ``up``/``down``; empty when there was nothing before, or is nothing any more.
+    """
+
+    at: float
+    kind: str
+    provider: str
+    model: str
+    before: str
+    after: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One number behind a verdict, for ``explain``."""
+
+    name: str
+    value: float | None
+    unit: str
+    source: str
+    """Who said it: a family of the gateway, or the bridge's own calculation over one."""
+    note: str = ""
+    published: float | None = None
+    """What the gateway printed, where it is not believed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One provider, assessed at one poll. ``values`` is keyed by metric name (see ``PROVIDER_METRICS``)."""
+
+    provider: str
+    status: Status
+    status_since: float
+    values: Mapping[str, float | None]
+    evidence: tuple[Evidence, ...] = ()
+
+
+PROVIDER_METRICS = (
+    "provider_health_score",
+    "provider_reported_health_score",
+    "provider_status",
+    "provider_circuit_breaker_state",
+    "provider_open_circuits",
+    "provider_circuits",
+    "provider_error_rate",
+    "provider_availability",
+    "provider_latency_seconds",
+    "provider_latency_p95_seconds",
+    "provider_request_rate",
+    "provider_cost_usd",
+)
+FLEET_METRICS = (
+    "fleet_health_score",
+    "fleet_open_circuits",
+    "fleet_error_rate",
+    "fleet_request_rate",
+    "fleet_requests",
+    "fleet_cost_usd",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything known after one good poll. Every worker answers from the same one."""
+
+    at: float
+    verdicts: tuple[Verdict, ...]
+    circuits: tuple[Circuit, ...]
+    model_error_rates: Mapping[Key, float]
+    fleet: Mapping[str, float | None]
+    dialects: tuple[str, ...] = ()
+    samples: int = 0
+    rejected_lines: int = 0
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """How one poll went. ``outcome`` is ``ok`` or a reason code; ``message`` says the reason to a person."""
+
+    at: float
+    interval: float
+    outcome: str
+    message: str
+    seconds: float
+
+    @property
+    def good(self) -> bool:
+        """True when the exposition was accepted."""
+        return self.outcome == "ok"

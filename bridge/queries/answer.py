@@ -1,0 +1,113 @@
+"""A request for several targets, answered: each target's series or table, or what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from bridge.history.store import Store
+from bridge.queries import tables
+from bridge.queries.catalog import TABLES, Metric, metric
+from bridge.queries.series import Labels, Point, Recorded, Series, Steps, current
+from bridge.queries.tables import Table
+from bridge.queries.targets import Matcher, Target, TargetError, parse
+from bridge.queries.timerange import TimeRange
+from bridge.queries.view import View
+
+TRANSITIONS_WITHOUT_RANGE_SECONDS = 86_400.0
+MAX_TABLE_ROWS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One target as a client asks for it."""
+
+    text: str
+    ref_id: str | None = None
+    as_table: bool = False
+    legend: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """All that one request asks for. Without a span: the latest values alone."""
+
+    asks: Sequence[Ask]
+    span: TimeRange | None
+    steps: Steps
+    filters: Sequence[Matcher] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesAnswer:
+    """One series as it is answered."""
+
+    name: str
+    labels: Labels
+    points: Sequence[Point]
+    metric: Metric
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one target came to: series, or a table, or an error."""
+
+    ask: Ask
+    series: Sequence[SeriesAnswer] = ()
+    table: Table | None = None
+    error: TargetError | None = None
+    notices: Sequence[str] = field(default=())
+    """What a reader should know of the data, as "stale since"."""
+
+
+def answer(request: Request, view: View, store: Store) -> list[Answer]:
+    """Answer every target, in order. A bad one gets its error; raises TargetError when there is no good one."""
+    recorded = None
+    if request.span is not None:
+        recorded = Recorded(store, request.span, request.steps, view.now)
+    answers = []
+    for ask in request.asks:
+        try:
+            answers.append(_answer_one(ask, request, view, store, recorded))
+        except TargetError as error:
+            answers.append(Answer(ask, error=error))
+    errors = [one.error for one in answers if one.error is not None]
+    if errors and len(errors) == len(answers):
+        raise errors[0]
+    return answers
+
+
+def _answer_one(ask: Ask, request: Request, view: View, store: Store, recorded: Recorded | None) -> Answer:
+    target = parse(ask.text)
+    notices = (view.trouble,) if view.trouble else ()
+    if target.metric in TABLES:
+        table = _table(target, request, view, store)
+        if len(table.rows) > MAX_TABLE_ROWS:
+            notices = (*notices, f"only the first {MAX_TABLE_ROWS} of {len(table.rows)} rows are shown")
+            table = Table(table.name, table.columns, table.rows[:MAX_TABLE_ROWS])
+        return Answer(ask, table=table, notices=notices)
+    wanted = metric(target.metric)
+    if recorded is None:
+        series = current(view, wanted, target, request.filters)
+    else:
+        series = recorded.series(wanted, target, request.filters)
+    if ask.as_table:
+        return Answer(ask, table=tables.of_series(wanted, series), notices=notices)
+    return Answer(ask, series=[_named(one, target, ask, wanted) for one in series], notices=notices)
+
+
+def _named(series: Series, target: Target, ask: Ask, wanted: Metric) -> SeriesAnswer:
+    named = target if target.legend or not ask.legend else replace(target, legend=ask.legend)
+    return SeriesAnswer(named.name(series.labels), series.labels, series.points, wanted)
+
+
+def _table(target: Target, request: Request, view: View, store: Store) -> Table:
+    def wanted(labels: Mapping[str, str]) -> bool:
+        let_through = all(matcher.matches(labels) for matcher in request.filters if matcher.label in labels)
+        return let_through and target.matches(labels)
+
+    if target.metric == "transitions":
+        span = request.span or TimeRange(view.now - TRANSITIONS_WITHOUT_RANGE_SECONDS, view.now)
+        return tables.transitions(store.events(span.start, span.end), wanted)
+    table = {"providers": tables.providers, "circuits": tables.circuits, "explain": tables.explain}[target.metric]
+    return table(view, wanted)

@@ -1,0 +1,99 @@
+"""Every metric that can be asked for, declared once: level, unit, what is worst, and what it means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from bridge.queries.targets import TargetError, nearest
+
+CIRCUIT_WORDS = {0: "CLOSED", 1: "OPEN", 2: "HALF_OPEN"}
+STATUS_WORDS = {0: "unknown", 1: "healthy", 2: "degraded", 3: "down"}
+LABELS = {"provider": ("provider",), "model": ("provider", "model"), "status": ("status",), "fleet": ()}
+"""Each level's labels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric. ``level`` is ``provider``, ``model``, ``status`` or ``fleet`` (a key of ``LABELS``).
+
+    ``unit`` is Grafana's unit id. ``worst`` says which of several values a step shows: ``low``, ``high``, or the
+    severity of a ``circuit`` or a ``status``.
+    """
+
+    name: str
+    level: str
+    unit: str
+    worst: str
+    meaning: str
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels its series carry."""
+        return LABELS[self.level]
+
+    @property
+    def words(self) -> Mapping[int, str]:
+        """What its numbers are called, for states; empty for quantities."""
+        return {"circuit": CIRCUIT_WORDS, "status": STATUS_WORDS}.get(self.worst, {})
+
+
+_METRICS = (
+    Metric("provider_health_score", "provider", "percent", "low", "health score, 0-100, by the bridge"),
+    Metric("provider_reported_health_score", "provider", "percent", "low", "the gateway's own score, untouched"),
+    Metric("provider_status", "provider", "none", "status", "0 unknown, 1 healthy, 2 degraded, 3 down"),
+    Metric(
+        "provider_circuit_breaker_state", "provider", "none", "circuit", "worst circuit: 0 CLOSED, 1 OPEN, 2 HALF_OPEN"
+    ),
+    Metric("provider_open_circuits", "provider", "none", "high", "how many of its circuits are OPEN"),
+    Metric("provider_circuits", "provider", "none", "low", "how many circuits it has"),
+    Metric("provider_error_rate", "provider", "percentunit", "high", "failures among requests, 0-1, over 5 minutes"),
+    Metric("provider_availability", "provider", "percent", "low", "availability, 0-100"),
+    Metric("provider_latency_seconds", "provider", "s", "high", "average latency"),
+    Metric("provider_latency_p95_seconds", "provider", "s", "high", "95th percentile of latency, over 5 minutes"),
+    Metric("provider_request_rate", "provider", "reqps", "high", "requests per second, over 5 minutes"),
+    Metric("provider_cost_usd", "provider", "currencyUSD", "high", "cost, as the gateway counts it"),
+    Metric("model_circuit_breaker_state", "model", "none", "circuit", "0 CLOSED, 1 OPEN, 2 HALF_OPEN"),
+    Metric("model_error_rate", "model", "percentunit", "high", "failures among requests, 0-1, over 5 minutes"),
+    Metric("fleet_health_score", "fleet", "percent", "low", "mean of the providers' health scores"),
+    Metric("fleet_open_circuits", "fleet", "none", "high", "how many circuits are OPEN"),
+    Metric("fleet_providers", "status", "none", "high", "how many providers have each status"),
+    Metric("fleet_error_rate", "fleet", "percentunit", "high", "failures among all requests, 0-1, over 5 minutes"),
+    Metric("fleet_request_rate", "fleet", "reqps", "high", "requests per second, over 5 minutes"),
+    Metric("fleet_requests", "fleet", "none", "high", "requests, as the gateway's own counters stand"),
+    Metric("fleet_cost_usd", "fleet", "currencyUSD", "high", "cost, as the gateway counts it"),
+    Metric("gateway_up", "fleet", "none", "low", "1 when the last poll succeeded, 0 when it failed"),
+    Metric("gateway_data_age_seconds", "fleet", "s", "high", "age of the last good poll"),
+    Metric("gateway_poll_seconds", "fleet", "s", "high", "how long the poll took"),
+)
+METRICS: Mapping[str, Metric] = MappingProxyType({metric.name: metric for metric in _METRICS})
+OLD_NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        "avg_health_score": "fleet_health_score",
+        "total_requests": "fleet_requests",
+        "total_cost": "fleet_cost_usd",
+        "error_rate": "fleet_error_rate",
+    }
+)
+"""Names of the service this one replaces, and the metrics they mean."""
+TABLES: Mapping[str, str] = MappingProxyType(
+    {
+        "providers": "a row a provider, worst first",
+        "circuits": "a row a circuit, worst first",
+        "transitions": "what changed in the range, newest first",
+        "explain": 'each number behind a verdict, as explain{provider="openai"}',
+    }
+)
+
+
+def metric(name: str) -> Metric:
+    """The metric of this name, or old name. Raises TargetError with the nearest one when there is none."""
+    found = METRICS.get(OLD_NAMES.get(name, name))
+    if found is None:
+        close = nearest(name, [*METRICS, *OLD_NAMES, *TABLES])
+        raise TargetError(
+            f"unknown metric {name[:80]!r}" + (f"; did you mean {close!r}?" if close else ""),
+            "POST /search lists every metric and table",
+        )
+    return found

@@ -1,0 +1,207 @@
+"""Series: current values, and ranges over the recorded history, a point being always one that was observed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.history import columns
+from bridge.history.codec import Floats
+from bridge.history.columns import Columns
+from bridge.history.store import Store
+from bridge.model import Key
+from bridge.queries.catalog import STATUS_WORDS, Metric
+from bridge.queries.targets import Matcher, Target
+from bridge.queries.timerange import TimeRange
+from bridge.queries.view import View
+
+Point = tuple[float | None, float]
+"""A value (None: not known) and its time in epoch seconds."""
+Labels = Mapping[str, str]
+MAX_POINTS_IN_ANSWER = 500_000
+CIRCUIT_SEVERITY = (0.0, 2.0, 1.0)
+STATUS_SEVERITY = (1.0, 0.0, 2.0, 3.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One series of an answer; points in rising time, None where the line breaks."""
+
+    labels: Labels
+    points: Sequence[Point]
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """How finely a range is wanted: at most ``max_points`` points a series, at least ``interval_seconds`` apart."""
+
+    max_points: int
+    interval_seconds: float
+
+
+class Recorded:
+    """The recorded history over one range, read once for all targets of a request."""
+
+    def __init__(self, store: Store, span: TimeRange, steps: Steps, now: float) -> None:
+        self._store = store
+        self._end = min(span.end, now)
+        self._span = span
+        self._steps = steps
+
+    @cached_property
+    def columns(self) -> Columns:
+        """The polls of the range."""
+        return columns.build(self._store.polls(self._span.start, self._end), self._end)
+
+    def series(self, metric: Metric, target: Target, filters: Sequence[Matcher]) -> list[Series]:
+        """A metric's series over the range: those that match, each with its worst point of every step."""
+        if not len(self.columns.times):
+            return []
+        labels, values = self._values(metric)
+        chosen = [index for index, its_labels in enumerate(labels) if wanted(its_labels, target, filters)]
+        if not chosen:
+            return []
+        thinned = self._thinned(values[:, chosen], metric)
+        return [Series(labels[index], points) for index, points in zip(chosen, thinned, strict=True)]
+
+    def _values(self, metric: Metric) -> tuple[Sequence[Labels], Floats]:
+        """A metric's label sets, and values of shape (times, label sets)."""
+        axis = self.columns
+        if metric.level == "provider":
+            providers, values = axis.of_providers(metric.name)
+            return [{"provider": provider} for provider in providers], values
+        if metric.level == "model":
+            keys, values = axis.of_models() if metric.name == "model_error_rate" else self._circuit_states()
+            return [{"provider": key.provider, "model": key.model} for key in keys], values
+        if metric.level == "status":
+            _, statuses = axis.of_providers("provider_status")
+            counts = [(statuses == number).sum(axis=1) for number in STATUS_WORDS]
+            values = np.where(axis.good[:, None], np.array(counts, dtype=np.float64).T, np.nan)
+            return [{"status": word} for word in STATUS_WORDS.values()], values
+        return [{}], self._of_gateway(metric)[:, None]
+
+    def _of_gateway(self, metric: Metric) -> Floats:
+        axis = self.columns
+        if metric.name == "gateway_up":
+            return np.where(axis.polled, axis.good.astype(np.float64), np.nan)
+        if metric.name == "gateway_poll_seconds":
+            return axis.seconds
+        if metric.name == "gateway_data_age_seconds":
+            last_good = np.maximum.accumulate(np.where(axis.good, axis.times, -np.inf))
+            age = axis.times - last_good
+            return np.where(axis.polled & np.isfinite(age), age, np.nan)
+        return axis.of_fleet(metric.name)
+
+    def _circuit_states(self) -> tuple[tuple[Key, ...], Floats]:
+        events = self._store.events(0.0, self._end, ("circuit",))
+        return self.columns.circuit_states([event for event in events if event.model])
+
+    def _thinned(self, values: Floats, metric: Metric) -> list[list[Point]]:
+        times = self.columns.times
+        most = max(1, min(self._steps.max_points, MAX_POINTS_IN_ANSWER // values.shape[1]))
+        badness = _badness(values, metric.worst)
+        steps = step_numbers(times, self._span, most, self._steps.interval_seconds)
+        kept = _worst_rows(badness, steps)
+        return [_points(times, values[:, column], kept[:, column]) for column in range(values.shape[1])]
+
+
+def wanted(labels: Labels, target: Target, filters: Sequence[Matcher]) -> bool:
+    """True for labels the target selects and the filters let through; a filter on a label they lack is not asked."""
+    return target.matches(labels) and all(filter_.matches(labels) for filter_ in filters if filter_.label in labels)
+
+
+def current(view: View, metric: Metric, target: Target, filters: Sequence[Matcher]) -> list[Series]:
+    """A metric's series with the latest value alone; None for what is not known or too old to count as now."""
+    found: list[tuple[Labels, float | None]] = []
+    snapshot = view.snapshot
+    if metric.level == "provider" and snapshot:
+        found = [({"provider": it.provider}, view.value(it, metric.name)) for it in snapshot.verdicts]
+    elif metric.name == "model_circuit_breaker_state" and snapshot:
+        for circuit in snapshot.circuits:
+            state = None if circuit.state is None or view.stale else float(circuit.state)
+            if circuit.model:
+                found.append(({"provider": circuit.provider, "model": circuit.model}, state))
+    elif metric.name == "model_error_rate" and snapshot:
+        for key, rate in snapshot.model_error_rates.items():
+            found.append(({"provider": key.provider, "model": key.model}, None if view.stale else rate))
+    elif metric.level == "status" and snapshot:
+        statuses = [view.status(verdict) for verdict in snapshot.verdicts]
+        counts = {number: sum(status == number for status in statuses) for number in STATUS_WORDS}
+        found = [({"status": word}, float(counts[number])) for number, word in STATUS_WORDS.items()]
+    elif metric.level == "fleet":
+        found = [({}, _current_of_fleet(view, metric.name))]
+    return [Series(labels, [(value, view.at)]) for labels, value in found if wanted(labels, target, filters)]
+
+
+def _current_of_fleet(view: View, name: str) -> float | None:
+    if name == "gateway_up":
+        return view.gateway_up
+    if name == "gateway_data_age_seconds":
+        return view.age_seconds
+    if name == "gateway_poll_seconds":
+        return view.poll.seconds if view.poll else None
+    return None if view.stale or view.snapshot is None else view.snapshot.fleet[name]
+
+
+def step_numbers(times: Floats, span: TimeRange, max_points: int, interval_seconds: float) -> NDArray[np.int64]:
+    """Which step each time falls into, on a grid that is the same for every range of its step size.
+
+    Where there are no more times than points wanted, and they are no closer than wanted, each is a step of its own.
+    """
+    length = span.end - span.start
+    spacing = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
+    if len(times) <= max_points and interval_seconds <= spacing * 1.5:
+        return np.arange(len(times))
+    step = max(interval_seconds, length / max_points, spacing, 0.001)
+    while True:
+        steps = np.floor(times / step).astype(np.int64)
+        if max_points < 2:
+            return np.zeros(len(times), dtype=np.int64)
+        if steps[-1] - steps[0] < max_points:
+            return steps
+        step *= max_points / (max_points - 1)
+
+
+def _badness(values: Floats, worst: str) -> Floats:
+    """Values turned so that higher is worse; NaN stays."""
+    if worst in ("circuit", "status"):
+        severity = np.array((*(CIRCUIT_SEVERITY if worst == "circuit" else STATUS_SEVERITY), np.nan))
+        known = ~np.isnan(values)
+        places = np.where(known, values, len(severity) - 1).astype(np.int64)
+        turned: Floats = severity[places]
+        return turned
+    return -values if worst == "low" else values
+
+
+def _worst_rows(badness: Floats, steps: NDArray[np.int64]) -> NDArray[np.int64]:
+    """For each step and column the row of the worst known value, shape (steps, columns); -1 where none is known."""
+    rows = len(steps)
+    starts = np.flatnonzero(np.r_[True, steps[1:] != steps[:-1]])
+    comparable = np.where(np.isnan(badness), -np.inf, badness)
+    worst = np.maximum.reduceat(comparable, starts, axis=0)
+    of_row = np.repeat(np.arange(len(starts)), np.diff(np.r_[starts, rows]))
+    is_worst = (comparable == worst[of_row]) & ~np.isnan(badness)
+    candidates = np.where(is_worst, np.arange(rows)[:, None], rows)
+    first: NDArray[np.int64] = np.minimum.reduceat(candidates, starts, axis=0)
+    return np.where(first == rows, -1, first)
+
+
+def _points(times: Floats, values: Floats, kept: NDArray[np.int64]) -> list[Point]:
+    """The kept rows as points, and one None wherever something not known lies between two, or after the last."""
+    rows = kept[kept >= 0]
+    unknown = np.isnan(values)
+    if not len(rows):
+        return [(None, float(times[-1]))]
+    count = len(times)
+    next_unknown = np.minimum.accumulate(np.where(unknown, np.arange(count), count)[::-1])[::-1]
+    breaks = next_unknown[rows]
+    breaks = breaks[breaks < np.r_[rows[1:], count]]
+    order = np.sort(np.r_[rows, breaks])
+    return [
+        (None if value != value else value, at)
+        for value, at in zip(values[order].tolist(), times[order].tolist(), strict=True)
+    ]

@@ -1,0 +1,236 @@
+"""Tables: providers, circuits, transitions, explain, and any metric as one row a series."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from bridge.model import Circuit, CircuitState, Event, Verdict
+from bridge.queries.catalog import CIRCUIT_WORDS, Metric
+from bridge.queries.series import Series
+from bridge.queries.view import View
+
+Cell = str | float | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column: its title, Grafana's type, and the unit its numbers are in (Grafana's id; ``age``: seconds ago).
+
+    ``short`` is its title where room is scarce; ``once``: where all rows say the same, text says it once, above.
+    """
+
+    title: str
+    type: str = "string"
+    unit: str = ""
+    short: str = ""
+    once: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Columns, and rows of as many cells; None for what is not known. Times are epoch milliseconds."""
+
+    name: str
+    columns: tuple[Column, ...]
+    rows: Sequence[Sequence[Cell]]
+
+
+Wanted = Callable[[dict[str, str]], bool]
+"""Says whether a row with these labels was asked for."""
+
+PROVIDERS_COLUMNS = (
+    Column("Provider"),
+    Column("Status"),
+    Column("Score", "number", "percent"),
+    Column("Reported score", "number", "percent", "Rep."),
+    Column("Circuit"),
+    Column("Open circuits", short="Open"),
+    Column("Open since", "time", short="Since"),
+    Column("Error rate", "number", "percentunit", "Errors"),
+    Column("Availability", "number", "percent", "Avail."),
+    Column("Latency", "number", "s", "Avg"),
+    Column("p95", "number", "s"),
+    Column("Request rate", "number", "reqps", "Req/s"),
+    Column("Data age", "number", "s", "Age"),
+)
+CIRCUITS_COLUMNS = (
+    Column("Provider"),
+    Column("Model"),
+    Column("State"),
+    Column("Since", "time"),
+    Column("For", "number", "s"),
+    Column("First opened", "time", short="First"),
+    Column("Opens 24h", "number", short="24h"),
+    Column("Source"),
+    Column("Reason"),
+)
+TRANSITIONS_COLUMNS = (
+    Column("Time", "time"),
+    Column("Kind"),
+    Column("Provider"),
+    Column("Model"),
+    Column("From"),
+    Column("To"),
+    Column("Reason"),
+)
+EXPLAIN_COLUMNS = (
+    Column("Provider", once=True),
+    Column("What"),
+    Column("Value", "number"),
+    Column("Unit"),
+    Column("Published", "number", short="Publ."),
+    Column("Age", "number", "s", once=True),
+    Column("Source"),
+    Column("Note"),
+)
+
+
+def milliseconds(at: float) -> int:
+    """Epoch seconds as Grafana wants them."""
+    return round(at * 1000)
+
+
+def providers(view: View, wanted: Wanted) -> Table:
+    """A row a provider, worst first. Once the data is stale only names and the data's age are known."""
+    rows = [
+        _provider_row(view, verdict)
+        for verdict in view.verdicts()
+        if wanted({"provider": verdict.provider, "status": view.status(verdict).word})
+    ]
+    return Table("providers", PROVIDERS_COLUMNS, rows)
+
+
+def _provider_row(view: View, verdict: Verdict) -> list[Cell]:
+    def value(metric: str) -> float | None:
+        return view.value(verdict, metric)
+
+    state, open_circuits, circuits = (
+        value("provider_circuit_breaker_state"),
+        value("provider_open_circuits"),
+        value("provider_circuits"),
+    )
+    return [
+        verdict.provider,
+        view.status(verdict).word,
+        value("provider_health_score"),
+        value("provider_reported_health_score"),
+        None if state is None else CIRCUIT_WORDS[int(state)],
+        None if open_circuits is None or circuits is None else f"{open_circuits:g} of {circuits:g}",
+        None if view.stale else _open_since(view, verdict.provider),
+        value("provider_error_rate"),
+        value("provider_availability"),
+        value("provider_latency_seconds"),
+        value("provider_latency_p95_seconds"),
+        value("provider_request_rate"),
+        view.age_seconds,
+    ]
+
+
+def _open_since(view: View, provider: str) -> int | None:
+    """Since when its longest open circuit is open, outages tried in between included."""
+    openings = [
+        circuit.first_opened
+        for circuit in (view.snapshot.circuits if view.snapshot else ())
+        if circuit.provider == provider and circuit.first_opened is not None
+    ]
+    return milliseconds(min(openings)) if openings else None
+
+
+def circuits(view: View, wanted: Wanted) -> Table:
+    """A row a circuit, worst first."""
+    rows = [
+        _circuit_row(view, circuit)
+        for circuit in view.circuits()
+        if wanted({"provider": circuit.provider, "model": circuit.model, "state": _state_word(view, circuit)})
+    ]
+    return Table("circuits", CIRCUITS_COLUMNS, rows)
+
+
+def _state_word(view: View, circuit: Circuit) -> str:
+    return "unknown" if circuit.state is None or view.stale else circuit.state.name
+
+
+def _circuit_row(view: View, circuit: Circuit) -> list[Cell]:
+    known = circuit.state is not None and not view.stale
+    at_least = "" if circuit.since_known else "so at its first sight, maybe longer; "
+    return [
+        circuit.provider,
+        circuit.model or "(whole provider)",
+        _state_word(view, circuit),
+        milliseconds(circuit.since) if known else None,
+        view.now - circuit.since if known else None,
+        milliseconds(circuit.first_opened) if known and circuit.first_opened is not None else None,
+        len(circuit.opens),
+        circuit.source,
+        at_least + circuit.reason if not view.stale else "data is stale",
+    ]
+
+
+def transitions(events: Sequence[Event], wanted: Wanted) -> Table:
+    """What changed, newest first. Circuits that come or go while closed are no news."""
+    rows: list[list[Cell]] = [
+        [milliseconds(event.at), event.kind, event.provider, event.model, event.before, event.after, event.reason]
+        for event in reversed(events)
+        if is_news(event) and wanted({"provider": event.provider, "model": event.model, "kind": event.kind})
+    ]
+    return Table("transitions", TRANSITIONS_COLUMNS, rows)
+
+
+def is_news(event: Event) -> bool:
+    """False for a circuit that is first seen, or last seen, closed."""
+    return event.kind != "circuit" or bool({event.before, event.after} - {"", "CLOSED"})
+
+
+def explain(view: View, wanted: Wanted) -> Table:
+    """Each number behind the verdicts asked for: its value, what was published, its age, who said it, and a note."""
+    rows: list[list[Cell]] = []
+    for verdict in view.verdicts():
+        if not wanted({"provider": verdict.provider}):
+            continue
+        rows.extend(_evidence_rows(view, verdict))
+        rows.extend(
+            _circuit_evidence(view, circuit) for circuit in view.circuits() if circuit.provider == verdict.provider
+        )
+    return Table("explain", EXPLAIN_COLUMNS, rows)
+
+
+def _evidence_rows(view: View, verdict: Verdict) -> list[list[Cell]]:
+    age = view.age_seconds
+    stale_note = f"as of the last good poll; not known now: {view.trouble}" if view.stale else ""
+    rows: list[list[Cell]] = []
+    for entry in verdict.evidence:
+        value = None if view.stale else entry.value
+        note = stale_note or entry.note
+        rows.append([verdict.provider, entry.name, value, entry.unit, entry.published, age, entry.source, note])
+    return rows
+
+
+def _circuit_evidence(view: View, circuit: Circuit) -> list[Cell]:
+    known = circuit.state is not None and not view.stale
+    word = _state_word(view, circuit)
+    note = f"{word}: {circuit.reason}"
+    if known and circuit.state is not CircuitState.CLOSED:
+        note += f"; {len(circuit.opens)} opening{'' if len(circuit.opens) == 1 else 's'} in 24 h"
+    return [
+        circuit.provider,
+        f"circuit {circuit.model}".strip(),
+        float(circuit.state) if known and circuit.state is not None else None,
+        "circuit state",
+        None,
+        view.age_seconds,
+        circuit.source,
+        note,
+    ]
+
+
+def of_series(metric: Metric, series: Sequence[Series]) -> Table:
+    """One row a series: its labels and its last value."""
+    kind = Column("Value", "number", metric.unit)
+    columns = (Column("Time", "time"), *(Column(label) for label in metric.labels), kind)
+    rows = [
+        [milliseconds(one.points[-1][1]), *(one.labels[label] for label in metric.labels), one.points[-1][0]]
+        for one in series
+        if one.points
+    ]
+    return Table(metric.name, columns, rows)

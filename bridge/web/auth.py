@@ -1,0 +1,59 @@
+"""Who may ask, and from which web pages."""
+
+from __future__ import annotations
+
+import hmac
+from base64 import b64encode
+
+from flask import Flask, Response, request
+
+from bridge.settings import Settings
+from bridge.web.errors import error_response
+
+OPEN_PATHS = frozenset({"/health", "/api/health"})
+
+
+def register(app: Flask, settings: Settings) -> None:
+    """Ask for the credential on every route but ``/health``, before anything of the body is read."""
+    accepted = []
+    if settings.bridge_token:
+        accepted.append(f"Bearer {settings.bridge_token}".encode())
+    if settings.bridge_basic_auth:
+        accepted.append(b"Basic " + b64encode(settings.bridge_basic_auth.encode()))
+
+    @app.before_request
+    def check() -> Response | None:
+        if request.method == "OPTIONS" and settings.cors_origins:
+            return Response(status=204)
+        if not accepted or request.path.rstrip("/") in OPEN_PATHS:
+            return None
+        given = request.headers.get("Authorization", "").encode()
+        if sum(hmac.compare_digest(given, credential) for credential in accepted):
+            return None
+        return _refused(given)
+
+    @app.after_request
+    def common_headers(response: Response) -> Response:
+        response.headers["Cache-Control"] = "no-store"
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        origin = request.headers.get("Origin")
+        if origin and (origin in settings.cors_origins or "*" in settings.cors_origins):
+            response.headers["Access-Control-Allow-Origin"] = origin if origin in settings.cors_origins else "*"
+            response.headers["Access-Control-Allow-Methods"] = "GET, POST, OPTIONS"
+            response.headers["Access-Control-Allow-Headers"] = "Authorization, Content-Type, Accept"
+            response.headers["Access-Control-Max-Age"] = "600"
+            response.headers["Vary"] = "Origin"
+        return response
+
+    def _refused(given: bytes) -> Response:
+        """A browser that asks for the page gets the 401 that lets it sign in, a client a 403.
+
+        A 401 through Grafana's proxy makes it retry, and can log its viewers out.
+        """
+        what = "a wrong credential" if given else "no credential"
+        hint = "send BRIDGE_TOKEN as Authorization: Bearer …, or BRIDGE_BASIC_AUTH as basic auth"
+        page = request.method == "GET" and "text/html" in request.headers.get("Accept", "")
+        response = error_response(401 if page else 403, f"the request carries {what}", hint)
+        if page:
+            response.headers["WWW-Authenticate"] = 'Basic realm="Provider Health Bridge", charset="UTF-8"'
+        return response

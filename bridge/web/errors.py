@@ -1,0 +1,80 @@
+"""Everything that goes wrong at the web edge, as one kind of JSON that every client can show."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import structlog
+from flask import Flask, Response
+from werkzeug.exceptions import HTTPException
+
+from bridge.queries.targets import TargetError
+from bridge.queries.timerange import TimeError
+from bridge.web.formats import json_response
+
+log = structlog.get_logger("bridge.web")
+
+CODES = {
+    400: "bad_request",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "too_large",
+    500: "internal_error",
+    503: "unavailable",
+}
+HINTS = {
+    404: "GET / says what there is",
+    405: "POST a Grafana request, or GET with ?target=…",
+    413: "a request body has at most 1 MiB",
+    500: "this is a mistake of the bridge's own; its log has the details",
+}
+
+
+class ApiError(Exception):
+    """An answer that is an error: an HTTP status, what is wrong, and what would be right."""
+
+    def __init__(self, status: int, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.hint = hint
+
+
+def error_response(status: int, message: str, hint: str = "") -> Response:
+    """``{"message", "hint", "error": {"code", "message"}}``: Simple JSON shows the first, simPod the last."""
+    told = f"{message}. {hint}" if hint else message
+    body = {"message": told, "hint": hint, "error": {"code": CODES.get(status, f"http_{status}"), "message": told}}
+    return json_response(body, status=status)
+
+
+def register(app: Flask) -> None:
+    """Map every exception to its answer."""
+
+    @app.errorhandler(ApiError)
+    def api_error(error: ApiError) -> Response:
+        return error_response(error.status, error.message, error.hint)
+
+    @app.errorhandler(TargetError)
+    @app.errorhandler(TimeError)
+    def bad_query(error: TargetError | TimeError) -> Response:
+        return error_response(400, error.message, error.hint)
+
+    @app.errorhandler(HTTPException)
+    def http_error(error: HTTPException) -> Response:
+        status = error.code or 500
+        response = error_response(status, f"{status} {error.name}", HINTS.get(status, ""))
+        if status == 405 and (allowed := getattr(error, "valid_methods", None)):
+            response.headers["Allow"] = ", ".join(sorted(allowed))
+        return response
+
+    @app.errorhandler(sqlite3.Error)
+    def no_history(error: sqlite3.Error) -> Response:
+        log.error("history_not_read", message=f"the history could not be read: {error}")
+        return error_response(503, "the recorded history cannot be read just now", "try again; see the bridge's log")
+
+    @app.errorhandler(Exception)
+    def unexpected(error: Exception) -> Response:
+        log.error("request_broke", message=f"{type(error).__name__} while answering", exc_info=error)
+        return error_response(500, "500 Internal Server Error", HINTS[500])

@@ -1,0 +1,64 @@
+"""Answers as responses: JSON in Simple JSON's shapes, plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+from flask import Response
+
+from bridge.queries.answer import Answer, SeriesAnswer
+from bridge.queries.tables import Table, milliseconds
+
+
+def json_response(body: Any, *, status: int = 200) -> Response:
+    """JSON without NaN: what is not a number is null."""
+    return Response(orjson.dumps(body), status=status, mimetype="application/json")
+
+
+def text_response(text: str, *, status: int = 200) -> Response:
+    """Plain text, UTF-8."""
+    return Response(text, status=status, mimetype="text/plain")
+
+
+def simple_json(answers: Sequence[Answer]) -> list[dict[str, Any]]:
+    """Answers as Grafana's Simple JSON datasource takes them: series and tables in one array."""
+    body: list[dict[str, Any]] = []
+    for answer in answers:
+        common: dict[str, Any] = {} if answer.ask.ref_id is None else {"refId": answer.ask.ref_id}
+        notices = (
+            [{"severity": "error", "text": f"{answer.error.message}. {answer.error.hint}"}] if answer.error else []
+        )
+        if answer.notices:
+            notices.append({"severity": "warning", "text": "; ".join(answer.notices)})
+        if notices:
+            common["meta"] = {"notices": notices}
+        if answer.table is not None:
+            body.append(_json_table(answer.table) | common)
+        elif answer.error is not None:
+            empty = {"type": "table", "columns": [], "rows": []} if answer.ask.as_table else {"datapoints": []}
+            body.append({"target": answer.ask.text} | empty | common)
+        else:
+            body.extend(_json_series(series) | common for series in answer.series)
+    return body
+
+
+def _json_series(series: SeriesAnswer) -> dict[str, Any]:
+    return {
+        "target": series.name,
+        "title": series.name,
+        "tags": dict(series.labels),
+        "unit": series.metric.unit,
+        "datapoints": [(value, milliseconds(at)) for value, at in series.points],
+    }
+
+
+def _json_table(table: Table) -> dict[str, Any]:
+    columns = []
+    for column in table.columns:
+        described = {"text": column.title, "type": column.type}
+        if column.unit:
+            described["unit"] = column.unit
+        columns.append(described)
+    return {"type": "table", "name": table.name, "columns": columns, "rows": table.rows}

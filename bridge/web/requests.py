@@ -1,0 +1,166 @@
+"""What clients send, read tolerantly where they differ and refused clearly where nothing can be made of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+from flask import Request as HttpRequest
+
+from bridge.queries.answer import Ask, Request
+from bridge.queries.series import Steps
+from bridge.queries.targets import Matcher, TargetError, matcher
+from bridge.queries.timerange import TimeRange, parse_count, parse_range
+from bridge.web.errors import ApiError
+
+MAX_TARGETS = 100
+MAX_FILTERS = 32
+DEFAULT_POINTS = 1_000
+MOST_POINTS = 11_000
+"""As Prometheus allows."""
+YEAR_MILLISECONDS = 366 * 86_400_000
+PLACEHOLDER = "select metric"
+EXAMPLE = '{"targets": [{"target": "provider_health_score"}], "range": {"from": "now-1h", "to": "now"}}'
+
+
+def json_object(request: HttpRequest) -> dict[str, Any]:
+    """The request's body, whatever its Content-Type says; an empty one counts as ``{}``. Raises ApiError 400."""
+    body = request.get_data()
+    if not body.strip():
+        return {}
+    try:
+        content = orjson.loads(body.removeprefix(b"\xef\xbb\xbf"))
+    except orjson.JSONDecodeError as error:
+        raise ApiError(400, f"the body is not JSON: {error}", f"send a body like {EXAMPLE}") from None
+    if not isinstance(content, dict):
+        raise ApiError(400, f"the body is JSON, but {_kind(content)} and no object", f"send a body like {EXAMPLE}")
+    return content
+
+
+def from_body(body: Mapping[str, Any], now: float) -> Request:
+    """A Simple JSON (or simPod) query. Hidden and empty targets are skipped.
+
+    Raises ApiError, TargetError or TimeError, each saying what would be right.
+    """
+    if "targets" not in body:
+        raise ApiError(400, "the body has no targets", f"send a body like {EXAMPLE}")
+    targets = body["targets"]
+    if not isinstance(targets, list):
+        raise ApiError(400, f"targets is {_kind(targets)}, not a list", f"send a body like {EXAMPLE}")
+    _check_count(targets)
+    asks = [ask for number, target in enumerate(targets, start=1) if (ask := _ask(target, number)) is not None]
+    return Request(
+        asks=asks,
+        span=_span(body.get("range"), now),
+        steps=_steps(body.get("maxDataPoints"), body.get("intervalMs")),
+        filters=filters(body),
+    )
+
+
+def from_arguments(request: HttpRequest, now: float) -> Request:
+    """The same as a GET: ``target`` (repeatable), ``from``, ``to``, ``maxDataPoints``, ``intervalMs``, ``type``."""
+    arguments = request.args
+    targets = [text for text in arguments.getlist("target") if text.strip()]
+    if not targets:
+        raise ApiError(400, "no target is given", "ask like /query?target=providers&format=text")
+    _check_count(targets)
+    start, end = arguments.get("from"), arguments.get("to")
+    return Request(
+        asks=[Ask(text, as_table=arguments.get("type") == "table") for text in targets],
+        span=parse_range(start, end, now) if start or end else None,
+        steps=_steps(arguments.get("maxDataPoints"), arguments.get("intervalMs")),
+    )
+
+
+def _check_count(targets: Sequence[object]) -> None:
+    if len(targets) > MAX_TARGETS:
+        raise ApiError(
+            400,
+            f"{len(targets)} targets are too many: at most {MAX_TARGETS} a request",
+            'ask for several providers in one target, as {provider=~"openai|groq"}',
+        )
+
+
+def _ask(target: object, number: int) -> Ask | None:
+    """One target; None for one that asks for nothing."""
+    if isinstance(target, str):
+        target = {"target": target}
+    if not isinstance(target, dict):
+        raise ApiError(400, f"target {number} is {_kind(target)}, not an object", f"send a body like {EXAMPLE}")
+    text = target.get("target")
+    if target.get("hide") is True or text is None or text == "":
+        return None
+    if not isinstance(text, str):
+        raise ApiError(400, f"target {number}: its target is {_kind(text)}, not a text", f"send a body like {EXAMPLE}")
+    if not text.strip() or text.strip() == PLACEHOLDER:
+        return None
+    ref_id = target.get("refId")
+    payload = _payload(target.get("payload"), number)
+    legend = payload.get("legend") or payload.get("alias")
+    return Ask(
+        text,
+        ref_id=ref_id if isinstance(ref_id, str) else None,
+        as_table=target.get("type") == "table",
+        legend=legend if isinstance(legend, str) else None,
+    )
+
+
+def _payload(payload: object, number: int) -> Mapping[str, Any]:
+    """A target's payload: an object, the same as a JSON text, or nothing."""
+    if isinstance(payload, str) and payload.strip():
+        try:
+            payload = orjson.loads(payload)
+        except orjson.JSONDecodeError as error:
+            raise ApiError(400, f"target {number}: its payload is not JSON: {error}", "leave it empty") from None
+    return payload if isinstance(payload, dict) else {}
+
+
+def _span(span: object, now: float) -> TimeRange | None:
+    if span is None:
+        return None
+    if not isinstance(span, dict):
+        raise ApiError(400, f"range is {_kind(span)}, not an object", f"send a body like {EXAMPLE}")
+    start, end = span.get("from"), span.get("to")
+    return None if start in (None, "") and end in (None, "") else parse_range(start, end, now)
+
+
+def _steps(max_points: object, interval_ms: object) -> Steps:
+    points = parse_count(max_points, default=DEFAULT_POINTS, lowest=1, highest=MOST_POINTS, name="maxDataPoints")
+    interval = parse_count(interval_ms, default=0, lowest=0, highest=YEAR_MILLISECONDS, name="intervalMs")
+    return Steps(points, interval / 1000)
+
+
+def filters(body: Mapping[str, Any]) -> list[Matcher]:
+    """Ad-hoc filters, as Simple JSON (``adhocFilters``) and simPod (``filters``) send them."""
+    found: list[Matcher] = []
+    for name in ("adhocFilters", "filters"):
+        entries = body.get(name)
+        if not isinstance(entries, list):
+            continue
+        if len(entries) > MAX_FILTERS:
+            raise ApiError(400, f"{len(entries)} {name} are too many: at most {MAX_FILTERS}", "filter by fewer labels")
+        found.extend(
+            _filter(entry)
+            for entry in entries
+            if isinstance(entry, dict) and isinstance(entry.get("key"), str) and entry["key"]
+        )
+    return found
+
+
+def _filter(entry: Mapping[str, Any]) -> Matcher:
+    operator, values = entry.get("operator", "="), entry.get("values")
+    if operator in ("=|", "!=|") and isinstance(values, list):
+        any_of = "|".join(re.escape(value) for value in values if isinstance(value, str))
+        return matcher(entry["key"], operator.replace("|", "~").replace("!=~", "!~"), any_of)
+    value = entry.get("value", "")
+    if not isinstance(operator, str) or not isinstance(value, str):
+        raise TargetError(f"the filter on {entry['key'][:80]!r} is not made of texts", "use = != =~ or !~ and a text")
+    return matcher(entry["key"], operator, value)
+
+
+def _kind(value: object) -> str:
+    """What a JSON value is, in words."""
+    names = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a number")
