@@ -20,4 +20,4 @@ USER bridge
 EXPOSE 5050
 HEALTHCHECK --interval=30s --timeout=5s --start-period=10s CMD ["python", "-c", \
     "import os, urllib.request as u; u.urlopen(f'http://127.0.0.1:{os.environ.get(\"PORT\") or 5050}/health', timeout=4)"]
-CMD ["gunicorn", "app:app"]
+CMD ["python", "app.py"]

@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 run: $(VENV)/.runtime
 	@echo "Provider Health Bridge: http://localhost:$${PORT:-5050}"
 	@if [ -n "$${GATEWAYZ_API_URL:-$$API_BASE_URL}" ]; \
-	then exec $(BIN)/gunicorn app:app; \
+	then exec $(BIN)/python app.py; \
 	else exec $(BIN)/python -m demo run; \
 	fi
 

@@ -1,17 +1,20 @@
-"""The WSGI entry point: ``gunicorn app:app``. ``python app.py`` serves it locally."""
+"""The WSGI entry point: ``gunicorn app:app``. ``python app.py`` checks the environment and becomes that gunicorn."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-from bridge import create_app, settings
+from bridge import configured, create_app
+from bridge.settings import ConfigurationError
 
 try:
-    app = create_app(settings.load(os.environ))
-except settings.ConfigurationError as mistakes:
-    sys.exit(str(mistakes))
+    settings = configured(os.environ)
+except ConfigurationError as error:
+    sys.exit(f"The bridge cannot start. Wrong in its environment:\n\n{error}\n")
 
 if __name__ == "__main__":
-    app.extensions["bridge"].start()
-    app.run(port=settings.load(os.environ).port, threaded=True)
+    # Not gunicorn's own script: that reads WEB_CONCURRENCY before anybody could say what is wrong with it.
+    os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "app:app"])
+
+app = create_app(settings)

@@ -20,7 +20,8 @@ if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
 
 from prometheus_client.multiprocess import mark_process_dead  # noqa: E402
 
-from bridge.settings import ConfigurationError, load  # noqa: E402
+from bridge import configured  # noqa: E402
+from bridge.settings import ConfigurationError  # noqa: E402
 
 ARRIVAL_SECONDS = 5.0
 """A request that has not arrived in full by then is given up."""
@@ -75,7 +76,7 @@ def _remove_metrics_dir() -> None:
 
 
 try:
-    _settings = load(os.environ)
+    _settings = configured(os.environ)
 except ConfigurationError as error:
     _remove_metrics_dir()
     sys.exit(f"The bridge cannot start. Wrong in its environment:\n\n{error}\n")

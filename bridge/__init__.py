@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import structlog
 from flask import Flask
@@ -15,10 +15,23 @@ from bridge.gateway.client import GatewayClient
 from bridge.gateway.source import GatewaySource
 from bridge.history.store import Store
 from bridge.poller import Poller
-from bridge.settings import Settings
+from bridge.settings import ConfigurationError, Settings, load
 from bridge.web import auth, errors, oncall, operations, simplejson
 
 MAX_BODY_BYTES = 1024 * 1024
+
+
+def configured(environ: Mapping[str, str]) -> Settings:
+    """The settings of this deployment, checked as far as they can be before anything runs.
+
+    Raises ConfigurationError with every mistake there is, those in a dialect file of one's own included.
+    """
+    settings = load(environ)
+    try:
+        dialect.select(settings.dialect)
+    except dialect.DialectError as error:
+        raise ConfigurationError([f"GATEWAY_DIALECT={settings.dialect!r}: {error}"]) from None
+    return settings
 
 
 def create_app(settings: Settings, *, clock: Callable[[], float] = time.time) -> Flask:

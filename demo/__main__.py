@@ -15,7 +15,7 @@ from threading import Event
 from demo.gateway import METRICS_PATH, serve
 
 PROJECT = Path(__file__).parent.parent
-GUNICORN = (sys.executable, "-m", "gunicorn", "app:app")
+BRIDGE = (sys.executable, "app.py")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,7 +40,7 @@ def serve_gateway(port: int) -> int:
     return 0
 
 
-def run(environ: Mapping[str, str], command: Sequence[str] = GUNICORN) -> int:
+def run(environ: Mapping[str, str], command: Sequence[str] = BRIDGE) -> int:
     """Serve the gateway and run ``command`` (the bridge) against it; its exit code is the result.
 
     Signals to stop are passed on to the bridge, and the gateway ends with it.

@@ -97,9 +97,11 @@ def select(choice: str) -> tuple[Dialect, ...]:
         return tuple(dialects.values())
     if choice in dialects:
         return (dialects[choice],)
-    if choice.endswith(".toml") or "/" in choice:
-        return (load(Path(choice)),)
-    raise DialectError(f"no dialect {choice!r}; built in are {', '.join(dialects)}, or give the path of a .toml file")
+    if not Path(choice).is_file():
+        raise DialectError(
+            f"no dialect {choice!r}: built in are {', '.join(dialects)}; or give the path of a TOML file"
+        )
+    return (load(Path(choice)),)
 
 
 @cache
