@@ -79,7 +79,7 @@ class Signals:
     circuits: Mapping[Key, CircuitState] = field(default_factory=dict)
     families: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Each family that names providers, and the providers it named in this exposition."""
-    sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    sources: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """Each signal's families, for explanations and for noticing that one is missing."""
     ties: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Signals that share one source inside the gateway, by the name of that source."""
@@ -88,7 +88,11 @@ class Signals:
     """What the gateway says of its own scrape; ``None`` where it says nothing."""
     samples: int = 0
     rejected_lines: int = 0
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    """What a provider is, where it is no LLM provider (``GPU node``)."""
     notices: tuple[str, ...] = ()
+    first_rejected: tuple[str, ...] = ()
+    """Where the first unreadable lines stand, and the names they begin with; never a label's value."""
 
     @property
     def providers(self) -> frozenset[str]:

@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import structlog
@@ -22,7 +22,7 @@ from bridge.gateway.source import GatewaySource
 from bridge.health.assess import assess
 from bridge.health.memory import Memory
 from bridge.history.store import Store
-from bridge.model import Event, Poll, Snapshot
+from bridge.model import Event, Poll, Signals, Snapshot
 from bridge.policy import Policy
 
 TAKEOVER_SECONDS = 0.5
@@ -57,6 +57,8 @@ class Poller:
         self._last_at = 0.0
         self._last_monotonic = 0.0
         self._unwritten: list[Event] = []
+        self._sources: Mapping[str, tuple[str, str]] = {}
+        self._rejected_lines = 0
 
     def start(self) -> None:
         """Begin to poll, or to wait for the lead, in a thread of its own."""
@@ -109,6 +111,7 @@ class Poller:
         outcome, message = "ok", ""
         try:
             signals = self._source.read()
+            self._log_reading(signals)
             if not signals.dialects and self._memory.absences:
                 raise UnknownGateway("nothing in the exposition is of a gateway this bridge knows, as it was before")
             memory, snapshot, events = assess(self._memory, signals, at, self._policy)
@@ -121,6 +124,17 @@ class Poller:
         poll = Poll(at, self._interval, outcome, message, time.monotonic() - started)
         self._record(poll, snapshot, [*self._gateway_event(poll), *events])
         return poll
+
+    def _log_reading(self, signals: Signals) -> None:
+        """Say which dialect gives which signal, and which lines cannot be read, whenever that is new."""
+        if signals.sources != self._sources or not self._sources:
+            given = {signal: f"{family} ({name})" for signal, (family, name) in signals.sources.items()}
+            message = f"read as {', '.join(signals.dialects)}" if signals.dialects else signals.notices[-1]
+            log.info("dialects", message=message, signals=given)
+        if signals.rejected_lines != self._rejected_lines:
+            message = f"{signals.rejected_lines} lines could not be read"
+            log.warning("lines_rejected", message=message, first=list(signals.first_rejected))
+        self._sources, self._rejected_lines = signals.sources, signals.rejected_lines
 
     def _gateway_event(self, poll: Poll) -> list[Event]:
         """The gateway went down or came back with this poll. Keeps count of since when it fails."""

@@ -8,8 +8,9 @@ encoding that carry it. The files in ``dialects/`` are the built-in ones; a path
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -25,12 +26,48 @@ UNITS: Mapping[str, Mapping[str, float]] = {
     "cost": {"usd": 1.0},
 }
 """Units a signal may come in, and the factor that brings each to the bridge's own."""
-COUNTERS = frozenset({"requests", "failures", "rejected", "transitions"})
-SIGNALS = frozenset(UNITS) | COUNTERS | {"circuit_state"}
+COUNTERS = frozenset({"requests", "successes", "failures", "rejected", "transitions", "outages"})
+SIGNALS = frozenset(UNITS) | COUNTERS | {"circuit_state", "impairment"}
+COMBINATIONS = ("sum", "mean", "lowest", "highest")
 
 
 class DialectError(ValueError):
     """A dialect file that cannot be used. The message names the file, the entry, and what would be right."""
+
+
+@dataclass(frozen=True, slots=True)
+class NameRule:
+    """How a series names its provider: a label, or the part of it before a text, or a default without that text."""
+
+    label: str
+    before: str | None = None
+    default: str | None = None
+
+    def name(self, labels: Mapping[str, str]) -> str:
+        """The provider's name; empty for nobody."""
+        value = labels.get(self.label, "")
+        if self.before is None:
+            return value
+        start, found, _ = value.partition(self.before)
+        return (start if found else "") or (self.default or "" if value else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Recognition:
+    """A sign of a gateway: a family, one with a certain label, or any whose name begins so."""
+
+    family: str
+    label: str | None = None
+    is_prefix: bool = False
+
+    def seen_in(self, names: Mapping[str, set[str]]) -> bool:
+        """True when the sign is among the families of an exposition, given with all labels each of them has."""
+        if self.is_prefix:
+            return any(name.startswith(self.family) for name in names)
+        return self.family in names and (self.label is None or self.label in names[self.family])
+
+    def __str__(self) -> str:
+        return self.family + ("*" if self.is_prefix else "") + (f"{{{self.label}}}" if self.label else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +76,14 @@ class SignalSource:
 
     signal: str
     family: str
-    provider: str
-    """Label that names the provider."""
+    provider: NameRule
     model: str | None = None
     """Label that names the model; a series without it speaks of the provider as a whole."""
     unit: str | None = None
     state: str | None = None
     """Label of a one-hot state (``open``/``closed``/``half_open``); a series without it is numeric, 0/1/2."""
+    open_above: float | None = None
+    """A circuit whose number is above this is OPEN, else CLOSED."""
     from_state: str | None = None
     to_state: str | None = None
     only: Mapping[str, frozenset[str]] = field(default_factory=dict)
@@ -54,6 +92,19 @@ class SignalSource:
     """Label values that keep a series from counting (``except`` in the file)."""
     tied: str | None = None
     """Name of what produces this signal inside the gateway: when one signal tied to it is impossible, all are."""
+    identity: str | None = None
+    """Label that tells apart what goes by one name. Never shown: the second of a name is called ``name #2``.
+
+    Where one identity goes by several names, the entry that stands first in the file gives the one that is shown.
+    """
+    own_name_only: bool = False
+    """True leaves out series that go by another name than the one their identity is shown by."""
+    combine: str | None = None
+    """How several series of one provider or model make one number; else the last one counts (``cost``: the sum)."""
+    adds: bool = False
+    """True for a second family of the same signal and dialect, to be counted together with the first."""
+    kind: str | None = None
+    """What its providers are, where they are no LLM providers (``GPU node``)."""
 
     @property
     def factor(self) -> float:
@@ -81,27 +132,41 @@ class Dialect:
     title: str
     specificity: int
     """Of two dialects in one exposition, the higher one gives a signal that both could."""
-    recognised_by: tuple[str, ...]
+    recognised_by: tuple[Recognition, ...]
     signals: tuple[SignalSource, ...]
     scrape_success: str | None = None
     """Family in which the gateway says whether its own scrape went well (1 or 0)."""
 
 
 def select(choice: str) -> tuple[Dialect, ...]:
-    """The dialects to try, for ``auto``, the name of a built-in dialect, or the path of a TOML file.
+    """The dialects to try: for ``auto`` the built-in ones; else those named, by name or path, with commas between.
 
-    Raises DialectError when there is no such dialect or file, or the file is wrong.
+    Raises DialectError when there is no such dialect or file, a file is wrong, or two claim one signal alike.
     """
     dialects = builtin()
     if choice == "auto":
         return tuple(dialects.values())
-    if choice in dialects:
-        return (dialects[choice],)
-    if not Path(choice).is_file():
-        raise DialectError(
-            f"no dialect {choice!r}: built in are {', '.join(dialects)}; or give the path of a TOML file"
-        )
-    return (load(Path(choice)),)
+    chosen = []
+    for name in filter(None, (part.strip() for part in choice.split(","))):
+        if name not in dialects and not Path(name).is_file():
+            raise DialectError(
+                f"no dialect {name!r}: built in are {', '.join(dialects)}; or give the path of a TOML file"
+            )
+        chosen.append(dialects[name] if name in dialects else load(Path(name)))
+    refuse_rivals(chosen)
+    return tuple(chosen)
+
+
+def refuse_rivals(dialects: Sequence[Dialect]) -> None:
+    """Raise DialectError when two dialects of one specificity claim one signal: nothing says which of them gives it."""
+    for position, one in enumerate(dialects):
+        for other in dialects[position + 1 :]:
+            both = {source.signal for source in one.signals} & {source.signal for source in other.signals}
+            if both and one.specificity == other.specificity:
+                raise DialectError(
+                    f"{one.name} and {other.name} both claim {_listed(both)} with specificity {one.specificity}:"
+                    " give the one that shall win a higher specificity"
+                )
 
 
 @cache
@@ -109,6 +174,7 @@ def builtin() -> Mapping[str, Dialect]:
     """The dialects that come with the bridge, by name, most specific first."""
     files = sorted((Path(__file__).parent / "dialects").glob("*.toml"))
     dialects = sorted((load(file) for file in files), key=lambda dialect: -dialect.specificity)
+    refuse_rivals(dialects)
     return MappingProxyType({dialect.name: dialect for dialect in dialects})
 
 
@@ -143,7 +209,7 @@ def _dialect(content: dict[str, Any]) -> Dialect:
         name=name,
         title=content.get("title", name) if isinstance(content.get("title", name), str) else name,
         specificity=specificity,
-        recognised_by=tuple(recognised_by),
+        recognised_by=tuple(_recognition(sign) for sign in recognised_by),
         signals=tuple(_source(entry, number) for number, entry in enumerate(entries, start=1)),
         scrape_success=_optional_text(content, "scrape_success", "the dialect"),
     )
@@ -154,8 +220,9 @@ def _source(entry: object, number: int) -> SignalSource:
     if not isinstance(entry, dict):
         raise DialectError(f"{where}: want a table, as [[signals]]")
     where = f"signal {number} ({entry.get('signal', '?')})"
-    texts = ("model", "unit", "state", "from_state", "to_state", "tied")
-    _refuse_unknown(entry, {"signal", "family", "provider", "only", "except", *texts}, where)
+    texts = ("model", "unit", "state", "from_state", "to_state", "tied", "identity", "combine", "kind")
+    known = {"signal", "family", "provider", "only", "except", "open_above", "own_name_only", "adds", *texts}
+    _refuse_unknown(entry, known, where)
     signal = _text(entry, "signal", where)
     if signal not in SIGNALS:
         raise DialectError(f"{where}: no signal {signal!r}{_nearest(signal, SIGNALS)}; signals are {_listed(SIGNALS)}")
@@ -166,14 +233,54 @@ def _source(entry: object, number: int) -> SignalSource:
         raise DialectError(f"{where}: has no unit; leave it out")
     if signal == "transitions" and not {"from_state", "to_state"} <= entry.keys():
         raise DialectError(f'{where}: want the labels of both states, as from_state = "from", to_state = "to"')
+    if entry.get("combine") not in (None, *COMBINATIONS):
+        raise DialectError(f"{where}: combine {entry['combine']!r}: want one of {_listed(set(COMBINATIONS))}")
+    if "open_above" in entry and (signal != "circuit_state" or not _is_number(entry["open_above"])):
+        raise DialectError(f"{where}: open_above: want a number, for circuit_state alone, as open_above = 0")
+    if entry.get("own_name_only") and "identity" not in entry:
+        raise DialectError(f'{where}: own_name_only: want an identity beside it, as identity = "model_id"')
     return SignalSource(
         signal=signal,
         family=_text(entry, "family", where),
-        provider=_text(entry, "provider", where),
+        provider=_name_rule(entry, where),
+        open_above=entry.get("open_above"),
+        own_name_only=_flag(entry, "own_name_only", where),
+        adds=_flag(entry, "adds", where),
         only=_label_values(entry, "only", where),
         exclude=_label_values(entry, "except", where),
         **{key: _optional_text(entry, key, where) for key in texts},
     )
+
+
+_SIGN = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:(\*)|\{([a-zA-Z_][a-zA-Z0-9_]*)\})?")
+
+
+def _recognition(sign: str) -> Recognition:
+    found = _SIGN.fullmatch(sign)
+    if found is None:
+        raise DialectError(f'recognised_by: {sign!r}: want a family, as "x_total", "x_total{{label}}" or "x_*"')
+    return Recognition(found[1], found[3], bool(found[2]))
+
+
+def _name_rule(entry: Mapping[str, Any], where: str) -> NameRule:
+    rule = entry.get("provider")
+    if not isinstance(rule, dict):
+        return NameRule(_text(entry, "provider", where))
+    _refuse_unknown(rule, {"label", "before", "default"}, f"{where}: provider")
+    inside = f"{where}: provider"
+    label, before = _text(rule, "label", inside), _optional_text(rule, "before", inside)
+    return NameRule(label, before, _optional_text(rule, "default", inside))
+
+
+def _flag(entry: Mapping[str, Any], key: str, where: str) -> bool:
+    value = entry.get(key, False)
+    if not isinstance(value, bool):
+        raise DialectError(f"{where}: {key}: want true or false")
+    return value
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _text(table: Mapping[str, Any], key: str, where: str) -> str:

@@ -10,6 +10,7 @@ a poll with its own time). Stricter than ``float()``: no ``1_0``, no digits outs
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -31,10 +32,16 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A line that could not be read: its number (from 1) and the start of what stood there."""
+    """A line that could not be read: its number (from 1) and the name it begins with.
+
+    Label values are left out: a line that does not parse may hold anything, keys included.
+    """
 
     number: int
-    text: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"line {self.number} ({self.name}…)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +77,7 @@ class ExpositionReader:
             if series is None or value is None:
                 rejects += 1
                 if len(shown) < SHOWN_REJECTS:
-                    shown.append(Rejected(number, line[:80].decode(errors="replace")))
+                    shown.append(Rejected(number, _NAME.match(line)[0].decode()))  # type: ignore[index]
                 continue
             seen[identity] = series
             samples[series] = value
@@ -79,6 +86,7 @@ class ExpositionReader:
 
 
 _HASH = ord("#")
+_NAME = re.compile(rb"[a-zA-Z0-9_:]{0,80}")
 _NUMBER_CHARACTERS = frozenset(b"0123456789+-.eE")
 _SPECIAL_VALUES = {
     b"nan": float("nan"),

@@ -24,8 +24,7 @@ class GatewaySource:
         """What the gateway says now. Raises GatewayError when that is no answer to build on."""
         exposition = self._reader.read(self._client.fetch().body)
         if exposition.rejected_lines and not exposition.samples:
-            first = exposition.first_rejected[0]
-            raise NotAnExposition(f"not one line could be read; line {first.number} is {first.text!r}")
+            raise NotAnExposition(f"not one line could be read, beginning with {exposition.first_rejected[0]}")
         signals = self._translator.translate(exposition)
         if signals.scrape_succeeded is False:
             raise ScrapeFailed("the gateway answers, and says that its own scrape failed")

@@ -41,7 +41,8 @@ def update(
     rises = windows.steps(memory.counters, signals.counters)
     traffic = _traffic(rises)
     restarted = windows.was_reset(memory.counters, signals.counters)
-    _follow_reported(after, memory, signals, rises, traffic, at)
+    reported = {**signals.circuits, **_told_by_outages(memory, signals, rises)}
+    _follow_reported(after, memory, reported, _moves(rises), traffic, at)
     _keep_missing(after, memory, roster, restarted, traffic)
     _derive_others(after, _keys_to_derive(after, memory, signals, roster, traffic), memory, traffic, at, policy)
     for key, circuit in memory.circuits.items():
@@ -69,21 +70,53 @@ def _traffic(rises: Mapping[CounterId, float]) -> dict[Key, Traffic]:
     return traffic
 
 
-def _follow_reported(
-    after: CircuitsAfter,
-    memory: Memory,
-    signals: Signals,
-    rises: Mapping[CounterId, float],
-    traffic: Mapping[Key, Traffic],
-    at: float,
-) -> None:
+def _moves(rises: Mapping[CounterId, float]) -> dict[Key, dict[tuple[str, str], float]]:
+    """How often each circuit made each transition since the poll before, as far as that is counted."""
     moved: dict[Key, dict[tuple[str, str], float]] = {}
     for counter, rise in rises.items():
         if counter.signal == "transitions" and rise > 0:
             before, _, now = counter.detail.partition(">")
             edges = moved.setdefault(counter.key, {})
             edges[before, now] = edges.get((before, now), 0.0) + rise
-    for key, state in signals.circuits.items():
+    return moved
+
+
+def _told_by_outages(memory: Memory, signals: Signals, rises: Mapping[CounterId, float]) -> dict[Key, CircuitState]:
+    """States of circuits whose gateway counts outages: OPEN from an outage on, until the next success.
+
+    Where both came between two polls, or at first sight, the impairment says whether the last request succeeded (0).
+    """
+    if "outages" not in signals.sources:
+        return {}
+    outages = windows.sums(rises, "outages", lambda counter: counter.key)
+    successes = windows.sums(rises, "successes", lambda counter: counter.key)
+    requests = windows.sums(rises, "requests", lambda counter: counter.key)
+    impaired = signals.gauges.get("impairment", {})
+    states = {}
+    for key in {**requests, **successes, **outages}:
+        began, ended, before = outages.get(key, 0.0), successes.get(key, 0.0), memory.reported.get(key)
+        put_out = any(counter.key == key for counter in signals.counters if counter.signal == "outages")
+        last_failed = put_out and impaired.get(key, 1.0) > 0
+        if began and not ended:
+            states[key] = CircuitState.OPEN
+        elif ended and not began:
+            states[key] = CircuitState.CLOSED
+        elif began or before is None:
+            states[key] = CircuitState.OPEN if last_failed else CircuitState.CLOSED
+        else:
+            states[key] = before
+    return states
+
+
+def _follow_reported(
+    after: CircuitsAfter,
+    memory: Memory,
+    reported: Mapping[Key, CircuitState],
+    moved: Mapping[Key, Mapping[tuple[str, str], float]],
+    traffic: Mapping[Key, Traffic],
+    at: float,
+) -> None:
+    for key, state in reported.items():
         circuit = memory.circuits.get(key) or _first_sight(key, memory, at)
         last = memory.reported.get(key, circuit.state)
         steps = breaker.follow(circuit.state, last, state, moved.get(key, {}), traffic.get(key, Traffic()))

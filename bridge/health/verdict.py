@@ -58,7 +58,7 @@ def find(case: Case, provider: str, circuits: Sequence[Circuit], at: float) -> V
         "provider_request_rate": case.traffic.request_rate(provider),
         "provider_cost_usd": sum(own_cost) if own_cost else None,
     }
-    found = (
+    found = [
         Evidence("status", float(status), "status", "bridge", f"{status.word}: {why}"),
         Evidence("health score", health, "percent", "bridge", _formula(parts)),
         reported,
@@ -67,8 +67,11 @@ def find(case: Case, provider: str, circuits: Sequence[Circuit], at: float) -> V
         average,
         p95,
         Evidence("requests per second", values["provider_request_rate"], "per second", *_rate_source(case, provider)),
-    )
-    return Verdict(provider, status, at, values, found)
+    ]
+    kind = case.signals.kinds.get(provider)
+    if kind:
+        found.append(Evidence("kind", None, "", "dialect", kind))
+    return Verdict(provider, status, at, values, tuple(found))
 
 
 def _source(case: Case, signal: str) -> str:

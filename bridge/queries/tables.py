@@ -153,7 +153,8 @@ def _state_word(view: View, circuit: Circuit) -> str:
 
 def _circuit_row(view: View, circuit: Circuit) -> list[Cell]:
     known = circuit.state is not None and not view.stale
-    at_least = "" if circuit.since_known else "so at its first sight, maybe longer; "
+    noteworthy = not circuit.since_known and circuit.state is not CircuitState.CLOSED
+    at_least = "so at its first sight, maybe longer; " if noteworthy else ""
     return [
         circuit.provider,
         circuit.model or "(whole provider)",

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 from bridge.model import Circuit, CircuitState, Status, Verdict
 from bridge.queries import tables
 from bridge.queries.view import View, clock, duration
-from bridge.web.text import printable, text_table
+from bridge.web.text import TEXT_WIDTH, printable, text_table
 
 NAMES_SHOWN = 5
+NOTICES_SHOWN = 5
 OPEN_CIRCUITS_SHOWN = 12
 HINTS = """\
 Go deeper:
@@ -35,6 +37,7 @@ def summary(view: View) -> dict[str, Any]:
             "outcome": poll.outcome if poll else None,
             "failing_since": view.latest.failing_since if view.latest else None,
             "dialects": list(view.snapshot.dialects) if view.snapshot else [],
+            "notices": list(view.snapshot.notices) if view.snapshot else [],
             "rejected_lines": view.snapshot.rejected_lines if view.snapshot else None,
         },
         "providers": {status.word: sum(view.status(verdict) is status for verdict in verdicts) for status in Status},
@@ -71,6 +74,8 @@ def board_text(view: View, base: str) -> str:
     lines = ["PROVIDER HEALTH", ""]
     if view.trouble:
         lines += [f"! {printable(view.trouble)}", ""]
+    for notice in (view.snapshot.notices if view.snapshot else ())[:NOTICES_SHOWN]:
+        lines += [*textwrap.wrap(f"! {printable(notice)}", TEXT_WIDTH, subsequent_indent="  "), ""]
     if not view.stale:
         lines += _labelled("Now", [headline(view), *_reasons(view)])
         lines += _labelled("Open", _open_circuits(view))

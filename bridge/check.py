@@ -1,0 +1,128 @@
+"""``python -m bridge.gateway check``: what the bridge makes of one exposition, for who writes a dialect."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from bridge.gateway.client import GatewayClient
+from bridge.gateway.dialect import Dialect
+from bridge.gateway.exposition import Exposition, ExpositionReader
+from bridge.gateway.translate import Chosen, Translator, not_recognised, recognise
+from bridge.health.assess import assess
+from bridge.health.memory import Memory
+from bridge.history.store import Latest
+from bridge.model import Poll
+from bridge.policy import Policy
+from bridge.queries import tables
+from bridge.queries.tables import Cell, Column, Table
+from bridge.queries.view import View
+from bridge.web.text import printable, text_table
+
+FETCH_SECONDS = 30.0
+MAX_BYTES = 64 * 2**20
+PROVIDER_LIKE = ("provider", "service", "model", "upstream", "backend", "deployment", "vendor", "node")
+"""What the name of a label that names a provider is likely to hold."""
+FAMILIES_SHOWN = 40
+_HISTOGRAM_PART = re.compile(r"_(bucket|sum|count)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What an exposition was found to be: a report, and whether any dialect fits."""
+
+    report: str
+    recognised: bool
+
+
+def fetch(url: str, token: str | None) -> bytes:
+    """The exposition a URL serves. Raises GatewayError, or ValueError for what is no URL."""
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise ValueError(f"{url!r} is no http or https URL")
+    client = GatewayClient(url, token=token, timeout_seconds=FETCH_SECONDS, max_bytes=MAX_BYTES)
+    try:
+        return client.fetch().body
+    finally:
+        client.close()
+
+
+def check(body: bytes, dialects: Sequence[Dialect]) -> Finding:
+    """What is recognised in an exposition and why, what is read as what, what is not read, and what comes of it."""
+    exposition = ExpositionReader().read(body)
+    recognised, plan = recognise(dialects, exposition)
+    now = time.time()
+    signals = Translator(dialects).translate(exposition)
+    _, snapshot, _ = assess(Memory(), signals, now, Policy())
+    view = View(now, Latest(0, Poll(now, 15.0, "ok", "", 0.0), snapshot, None), 60.0)
+    parts = [
+        _lines(exposition),
+        _recognised(dialects, recognised, exposition),
+        _read(plan),
+        _unread(plan, exposition),
+        *(f"Notice: {printable(notice)}\n" for notice in signals.notices if recognised),
+        "Providers (rates, error rates and latencies need a second poll)\n" + _table(tables.providers(view, _all)),
+        "Circuits\n" + _table(tables.circuits(view, _all)),
+    ]
+    return Finding("\n".join(parts), bool(recognised))
+
+
+def _all(_labels: dict[str, str]) -> bool:
+    return True
+
+
+def _table(table: Table) -> str:
+    return text_table(table) if table.rows else "(none)\n"
+
+
+def _lines(exposition: Exposition) -> str:
+    told = f"{len(exposition.samples)} series read, {exposition.rejected_lines} lines could not be read"
+    first = ", ".join(str(rejected) for rejected in exposition.first_rejected)
+    return told + (f", the first: {first}\n" if first else "\n")
+
+
+def _recognised(dialects: Sequence[Dialect], recognised: Sequence[Dialect], exposition: Exposition) -> str:
+    if not recognised:
+        return not_recognised(dialects) + "\n"
+    names: dict[str, set[str]] = {}
+    for series in exposition.samples:
+        names.setdefault(series.name, set()).update(series.labels)
+    told = [
+        f"Recognised: {dialect.name} ({dialect.title}), by "
+        + ", ".join(str(sign) for sign in dialect.recognised_by if sign.seen_in(names))
+        for dialect in recognised
+    ]
+    return "\n".join(told) + "\n"
+
+
+def _read(plan: Sequence[Chosen]) -> str:
+    columns = (Column("Signal"), Column("Family"), Column("Dialect"), Column("Provider"), Column("Model"), Column("As"))
+    rows: list[Sequence[Cell]] = [
+        [
+            chosen.source.signal,
+            chosen.source.family,
+            chosen.dialect,
+            chosen.source.provider.label,
+            chosen.source.model or "",
+            chosen.source.unit or "",
+        ]
+        for chosen in plan
+    ]
+    return "Read\n" + _table(Table("read", columns, rows))
+
+
+def _unread(plan: Sequence[Chosen], exposition: Exposition) -> str:
+    read = {name for chosen in plan for name in chosen.source.sample_names()}
+    unread: dict[str, set[str]] = {}
+    for series in exposition.samples:
+        telling = {label for label in series.labels if any(word in label.lower() for word in PROVIDER_LIKE)}
+        if telling and series.name not in read and not series.name.endswith("_created"):
+            unread.setdefault(_HISTOGRAM_PART.sub("", series.name), set()).update(telling)
+    columns = (Column("Family"), Column("Labels that may name a provider"))
+    rows: list[Sequence[Cell]] = [[name, ", ".join(sorted(labels))] for name, labels in sorted(unread.items())]
+    more = f"and {len(rows) - FAMILIES_SHOWN} more\n" if len(rows) > FAMILIES_SHOWN else ""
+    return (
+        "Not read, though it may be about providers\n" + _table(Table("unread", columns, rows[:FAMILIES_SHOWN])) + more
+    )
