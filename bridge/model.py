@@ -80,7 +80,7 @@ class Signals:
     families: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Each family that names providers, and the providers it named in this exposition."""
     sources: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    """Each signal's families, for explanations and for noticing that one is missing."""
+    """Each signal's family and dialect."""
     ties: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Signals that share one source inside the gateway, by the name of that source."""
     dialects: tuple[str, ...] = ()

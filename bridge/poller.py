@@ -57,7 +57,7 @@ class Poller:
         self._last_at = 0.0
         self._last_monotonic = 0.0
         self._unwritten: list[Event] = []
-        self._sources: Mapping[str, tuple[str, str]] = {}
+        self._sources: Mapping[str, tuple[str, str]] | None = None
         self._rejected_lines = 0
 
     def start(self) -> None:
@@ -127,7 +127,7 @@ class Poller:
 
     def _log_reading(self, signals: Signals) -> None:
         """Say which dialect gives which signal, and which lines cannot be read, whenever that is new."""
-        if signals.sources != self._sources or not self._sources:
+        if signals.sources != self._sources:
             given = {signal: f"{family} ({name})" for signal, (family, name) in signals.sources.items()}
             message = f"read as {', '.join(signals.dialects)}" if signals.dialects else signals.notices[-1]
             log.info("dialects", message=message, signals=given)
