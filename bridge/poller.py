@@ -158,6 +158,7 @@ class Poller:
                 memory=None if snapshot is None else self._memory,
             )
             self._unwritten = []
+            self._store.maintain(poll.at)
         except sqlite3.Error as error:
             log.error(
                 "log_not_written", message=f"the history could not be written: {error}", path=str(self._store.path)

@@ -8,16 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.history.codec import Floats, PollLayout
-from bridge.history.store import PollRow
+from bridge.history.codec import Floats
+from bridge.history.segment import AT, FLEET, GOOD, INTERVAL, MODELS, SECONDS, Segment
 from bridge.model import CircuitState, Event, Key
 
+Name = TypeVar("Name", bound=Any)
 GAP_INTERVALS = 1.75
 """Two polls further apart than this many intervals have a missed one between them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Those polls of a segment that a range holds."""
+
+    segment: Segment
+    rows: slice
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,45 +42,24 @@ class Columns:
     """True where any poll stands; False at a mark."""
     seconds: Floats
     """How long each poll took; NaN at a mark."""
-    _blocks: tuple[_Block, ...]
-
-    def providers(self) -> tuple[str, ...]:
-        """Everyone who was there in any poll of the range, by name."""
-        return tuple(sorted({provider for block in self._blocks for provider in block.layout.providers}))
+    _parts: tuple[Part, ...]
+    _marks: NDArray[np.int64]
+    """Before which polls the marks stand."""
 
     def of_providers(self, metric: str) -> tuple[tuple[str, ...], Floats]:
-        """The providers, and a metric's values, shape (times, providers)."""
-        providers = self.providers()
-        place = {provider: column for column, provider in enumerate(providers)}
-        values = np.full((len(self.times), len(providers)), np.nan)
-        for block in self._blocks:
-            if metric not in block.layout.metrics:
-                continue
-            width = len(block.layout.providers)
-            first = block.layout.metrics.index(metric) * width
-            columns = np.array([place[provider] for provider in block.layout.providers], dtype=np.int64)
-            values[np.ix_(block.rows, columns)] = block.numbers[:, first : first + width]
+        """Everyone who was there in any poll of the range, and a metric's values, shape (times, providers)."""
+        names = [part.segment.layout.providers for part in self._parts]
+        providers, values = self._joined(metric, names)
         return providers, values
 
     def of_fleet(self, metric: str) -> Floats:
         """A fleet metric's values, shape (times,)."""
-        values = np.full(len(self.times), np.nan)
-        for block in self._blocks:
-            if metric in block.layout.fleet:
-                layout = block.layout
-                column = len(layout.metrics) * len(layout.providers) + layout.fleet.index(metric)
-                values[block.rows] = block.numbers[:, column]
-        return values
+        metrics, values = self._joined(FLEET, [part.segment.layout.fleet for part in self._parts])
+        return values[:, metrics.index(metric)] if metric in metrics else np.full(len(self.times), np.nan)
 
     def of_models(self) -> tuple[tuple[Key, ...], Floats]:
         """The models, and their error rates, shape (times, models)."""
-        models = tuple(sorted({key for block in self._blocks for key in block.layout.models}))
-        place = {key: column for column, key in enumerate(models)}
-        values = np.full((len(self.times), len(models)), np.nan)
-        for block in self._blocks:
-            columns = np.array([place[key] for key in block.layout.models], dtype=np.int64)
-            values[np.ix_(block.rows, columns)] = block.numbers[:, block.layout.size - len(columns) :]
-        return models, values
+        return self._joined(MODELS, [part.segment.layout.models for part in self._parts])
 
     def circuit_states(self, events: Sequence[Event]) -> tuple[tuple[Key, ...], Floats]:
         """Every circuit's state at each good poll, rebuilt from all circuit events up to the end of the range."""
@@ -88,41 +77,46 @@ class Columns:
                 states.append(column)
         return tuple(circuits), np.array(states).T if states else np.empty((len(self.times), 0))
 
+    def _joined(self, column: str, names: Sequence[tuple[Name, ...]]) -> tuple[tuple[Name, ...], Floats]:
+        """One column of all parts, side by side by name, shape (times, names); with the marks' rows in place."""
+        values = [_column(part, column, len(of_part)) for part, of_part in zip(self._parts, names, strict=True)]
+        everyone = names[0] if names and all(one == names[0] for one in names) else tuple(sorted(set().union(*names)))
+        place = {name: index for index, name in enumerate(everyone)}
+        joint = np.full((len(self.times), len(everyone)), np.nan)
+        polls = np.flatnonzero(self.polled)
+        start = 0
+        for of_part, its_values in zip(names, values, strict=True):
+            rows = polls[start : start + len(its_values)]
+            start += len(rows)
+            if of_part == everyone:
+                joint[rows] = its_values
+            else:
+                joint[np.ix_(rows, np.array([place[name] for name in of_part], dtype=np.int64))] = its_values
+        return everyone, joint
 
-@dataclass(frozen=True, slots=True)
-class _Block:
-    """Polls of one layout: their rows on the axis, and their numbers, shape (rows, layout.size)."""
 
-    layout: PollLayout
-    rows: NDArray[np.int64]
-    numbers: Floats
+def _column(part: Part, name: str, width: int) -> Floats:
+    """A part's values of one column; not known where its polls did not record it."""
+    layout = part.segment.layout
+    if name in layout.metrics or name in (FLEET, MODELS):
+        return part.segment.column(name)[part.rows]
+    return np.full((len(part.segment.axis[AT, part.rows]), width), np.nan)
 
 
-def build(polls: Sequence[PollRow], end: float) -> Columns:
-    """Columns over these polls (oldest first) and up to ``end``, the earlier of the range's end and now."""
-    times: list[float] = []
-    good: list[bool] = []
-    polled: list[bool] = []
-    seconds: list[float] = []
-    by_layout: dict[PollLayout, tuple[list[int], list[Floats]]] = {}
-    for index, poll in enumerate(polls):
-        following = polls[index + 1] if index + 1 < len(polls) else None
-        if poll.layout is not None and poll.numbers is not None:
-            rows, numbers = by_layout.setdefault(poll.layout, ([], []))
-            rows.append(len(times))
-            numbers.append(poll.numbers)
-        times.append(poll.at)
-        good.append(poll.layout is not None)
-        polled.append(True)
-        seconds.append(poll.seconds)
-        interval = poll.interval if following is None else max(poll.interval, following.interval)
-        if (end if following is None else following.at) - poll.at > GAP_INTERVALS * interval:
-            times.append(poll.at + interval)
-            good.append(False)
-            polled.append(False)
-            seconds.append(np.nan)
-    blocks = tuple(
-        _Block(layout, np.array(rows, dtype=np.int64), np.stack(numbers))
-        for layout, (rows, numbers) in by_layout.items()
+def join(parts: Sequence[Part], end: float) -> Columns:
+    """Columns over these parts (oldest first) and up to ``end``, the earlier of the range's end and now."""
+    axis = np.concatenate([part.segment.axis[:, part.rows] for part in parts], axis=1) if parts else np.empty((4, 0))
+    times, intervals = axis[AT], axis[INTERVAL]
+    following = np.append(times[1:], end)
+    wanted = np.maximum(intervals, np.append(intervals[1:], 0.0))
+    missing = np.flatnonzero(following - times > GAP_INTERVALS * wanted)
+    marks = missing + 1
+    good = np.insert(axis[GOOD], marks, 0.0).astype(bool)
+    return Columns(
+        times=np.insert(times, marks, times[missing] + wanted[missing]),
+        good=good,
+        polled=np.insert(np.ones(len(times), dtype=bool), marks, False),
+        seconds=np.insert(axis[SECONDS], marks, np.nan),
+        _parts=tuple(parts),
+        _marks=marks,
     )
-    return Columns(np.array(times), np.array(good, dtype=bool), np.array(polled, dtype=bool), np.array(seconds), blocks)

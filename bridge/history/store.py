@@ -6,45 +6,21 @@ process loses at most the poll in flight, and a reader never sees half of one.
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import sqlite3
-import threading
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bridge.health.memory import AVAILABILITY_WINDOW_SECONDS, Memory
 from bridge.history import codec
+from bridge.history.blocks import History, seal
+from bridge.history.columns import Columns
+from bridge.history.database import Database
 from bridge.model import Event, Poll, Snapshot
 
-SCHEMA_VERSION = 1
-SCHEMA = """
-CREATE TABLE layouts (id INTEGER PRIMARY KEY AUTOINCREMENT, digest BLOB NOT NULL UNIQUE, content BLOB NOT NULL);
-CREATE TABLE polls (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, interval REAL NOT NULL, outcome TEXT NOT NULL,
-    message TEXT NOT NULL, seconds REAL NOT NULL, layout INTEGER REFERENCES layouts (id), numbers BLOB);
-CREATE INDEX polls_at ON polls (at);
-CREATE TABLE counters (
-    poll INTEGER PRIMARY KEY, at REAL NOT NULL, layout INTEGER NOT NULL REFERENCES layouts (id),
-    numbers BLOB NOT NULL);
-CREATE TABLE events (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, kind TEXT NOT NULL, provider TEXT NOT NULL,
-    model TEXT NOT NULL,
-    before TEXT NOT NULL, after TEXT NOT NULL, reason TEXT NOT NULL);
-CREATE INDEX events_at ON events (at);
-CREATE INDEX events_of ON events (kind, provider, model, at);
-CREATE TABLE latest (
-    id INTEGER PRIMARY KEY CHECK (id = 1), poll INTEGER NOT NULL, good_at REAL, failing_since REAL,
-    snapshot BLOB, memory BLOB);
-"""
 PRUNED_AT_ONCE = 100
 """Rows that one poll removes at most, so that pruning never holds an answer up."""
 LAYOUTS_PRUNED_EVERY = 100
-LAYOUTS_REMEMBERED = 1_000
-BUSY_TIMEOUT_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +36,6 @@ class Latest:
     """When the first of the failed polls in a row was; None while polls succeed."""
 
 
-@dataclass(frozen=True, slots=True)
-class PollRow:
-    """One poll of the log; ``layout`` and ``numbers`` are None for a failed one."""
-
-    at: float
-    interval: float
-    outcome: str
-    seconds: float
-    layout: codec.PollLayout | None
-    numbers: codec.Floats | None
-
-
 class Store:
     """The log in ``data_dir``, made if missing. Any number of threads may use one; each has its own connection."""
 
@@ -80,54 +44,49 @@ class Store:
 
         Raises OSError when the folder can't be made or written.
         """
-        data_dir.mkdir(parents=True, exist_ok=True)
-        self.path = data_dir / "history.sqlite"
-        self.damage = ""
+        self.database = Database(data_dir)
+        self.history = History(self.database)
         self._retention_seconds = retention_seconds
-        self._local = threading.local()
-        self._layouts: dict[int, codec.PollLayout] = {}
         self._cached: Latest | None = None
-        with (data_dir / "open.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            self._prepare()
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.database.path
+
+    @property
+    def damage(self) -> str:
+        """What was wrong with a file that was set aside; empty when none was."""
+        return self.database.damage
 
     def close(self) -> None:
         """Close this thread's connection."""
-        connection = getattr(self._local, "connection", None)
-        if connection is not None:
-            connection.close()
-            self._local.connection = None
+        self.database.close()
 
     # Reading
 
     def latest(self) -> Latest | None:
         """The newest state; None before the first poll. Costs next to nothing while nothing has changed."""
-        connection = self._connection()
-        version = connection.execute("PRAGMA data_version").fetchone()[0]
         cached = self._cached
-        if cached is not None and version == getattr(self._local, "seen_version", None):
+        if not self.database.changed() and cached is not None:
             return cached
-        row = connection.execute(
-            "SELECT l.poll, p.at, p.interval, p.outcome, p.message, p.seconds, l.good_at, l.failing_since"
+        connection = self.database.connection()
+        row = connection.execute("SELECT poll, good_at FROM latest").fetchone()
+        if row is None or (cached is not None and cached.poll_id >= row[0]):
+            return cached
+        known = cached.snapshot if cached is not None else None
+        wanted = "NULL" if known is not None and known.at == row[1] else "l.snapshot"
+        poll_id, failing_since, content, *poll = connection.execute(
+            f"SELECT l.poll, l.failing_since, {wanted}, p.at, p.interval, p.outcome, p.message, p.seconds"
             " FROM latest l JOIN polls p ON p.id = l.poll"
         ).fetchone()
-        if row is None:
-            return None
-        self._local.seen_version = version
-        poll_id, *poll, good_at, failing_since = row
-        if cached is not None and cached.poll_id >= poll_id:
-            return cached
-        if cached is not None and cached.snapshot is not None and cached.snapshot.at == good_at:
-            snapshot: Snapshot | None = cached.snapshot
-        else:
-            content = connection.execute("SELECT snapshot FROM latest").fetchone()[0]
-            snapshot = None if content is None else codec.load_snapshot(content)
+        snapshot = codec.load_snapshot(content) if content is not None else known
         self._cached = Latest(poll_id, Poll(*poll), snapshot, failing_since)
         return self._cached
 
     def memory(self) -> Memory:
         """What the next poll needs to go on where the last one stood; an empty memory for an empty log."""
-        connection = self._connection()
+        connection = self.database.connection()
         row = connection.execute("SELECT memory FROM latest").fetchone()
         if row is None or row[0] is None:
             return Memory()
@@ -140,28 +99,15 @@ class Store:
             windows = windows.with_counters(at, codec.load_counters(layout, codec.unpack(numbers)))
         return checkpoint.with_windows_of(windows)
 
-    def polls(self, start: float, end: float) -> list[PollRow]:
-        """The polls from ``start`` to ``end`` (epoch seconds, both included), oldest first."""
-        rows = self._connection().execute(
-            "SELECT at, interval, outcome, seconds, layout, numbers FROM polls WHERE at BETWEEN ? AND ? ORDER BY at",
-            (start, end),
-        )
-        return [
-            PollRow(
-                at,
-                interval,
-                outcome,
-                seconds,
-                None if layout is None else self._layout(layout),
-                None if numbers is None else codec.unpack(numbers),
-            )
-            for at, interval, outcome, seconds, layout, numbers in rows
-        ]
+    def columns(self, start: float, end: float) -> Columns:
+        """The recorded polls from ``start`` to ``end`` (epoch seconds, both included) as columns."""
+        latest = self.latest()
+        return self.history.columns(start, end, latest.poll_id if latest else 0)
 
     def events(self, start: float, end: float, kinds: Sequence[str] = ()) -> list[Event]:
         """The events from ``start`` to ``end`` (both included), oldest first; of some kinds, or of all."""
         chosen = f" AND kind IN ({','.join('?' * len(kinds))})" if kinds else ""
-        rows = self._connection().execute(
+        rows = self.database.connection().execute(
             "SELECT at, kind, provider, model, before, after, reason FROM events"
             f" WHERE at BETWEEN ? AND ?{chosen} ORDER BY at, id",
             (start, end, *kinds),
@@ -183,15 +129,10 @@ class Store:
 
         Raises sqlite3.Error when that is not possible (a full disk, for one).
         """
-        with self._transaction() as connection:
-            layout = numbers = None
-            if snapshot is not None:
-                poll_layout, values = codec.poll_numbers(snapshot)
-                layout = self._layout_id(connection, codec.dump_layout(poll_layout))
-                numbers = codec.pack(values)
+        with self.database.transaction() as connection:
             poll_id = connection.execute(
-                "INSERT INTO polls (at, interval, outcome, message, seconds, layout, numbers) VALUES (?,?,?,?,?,?,?)",
-                (poll.at, poll.interval, poll.outcome, poll.message, poll.seconds, layout, numbers),
+                "INSERT INTO polls (at, interval, outcome, message, seconds) VALUES (?, ?, ?, ?, ?)",
+                (poll.at, poll.interval, poll.outcome, poll.message, poll.seconds),
             ).lastrowid
             connection.executemany(
                 "INSERT INTO events (at, kind, provider, model, before, after, reason) VALUES (?,?,?,?,?,?,?)",
@@ -209,17 +150,25 @@ class Store:
                     " VALUES (1, ?, ?, ?, ?, ?)",
                     (poll_id, snapshot.at, failing_since, codec.dump_snapshot(snapshot), codec.dump_memory(memory)),
                 )
+                layout, values = codec.poll_numbers(snapshot)
+                connection.execute(
+                    "INSERT INTO fresh (poll, layout, numbers) VALUES (?, ?, ?)",
+                    (poll_id, self.database.layout_id(connection, codec.dump_layout(layout)), codec.pack(values)),
+                )
                 counter_layout, values = codec.dump_counters(memory.counters)
                 connection.execute(
                     "INSERT INTO counters (poll, at, layout, numbers) VALUES (?, ?, ?, ?)",
-                    (poll_id, poll.at, self._layout_id(connection, counter_layout), codec.pack(values)),
+                    (poll_id, poll.at, self.database.layout_id(connection, counter_layout), codec.pack(values)),
                 )
-            self._prune(connection, poll.at)
-            if int(poll_id or 0) % LAYOUTS_PRUNED_EVERY == 0:
-                connection.execute(
-                    "DELETE FROM layouts WHERE id NOT IN (SELECT layout FROM polls WHERE layout IS NOT NULL)"
-                    " AND id NOT IN (SELECT layout FROM counters)"
-                )
+
+    def maintain(self, now: float) -> None:
+        """Remove a little of what is too old at ``now``, and seal what can be. After every poll; small steps.
+
+        Raises sqlite3.Error when the file cannot be written: nothing is lost by that.
+        """
+        with self.database.transaction() as connection:
+            self._prune(connection, now)
+        seal(self.database)
 
     def _prune(self, connection: sqlite3.Connection, now: float) -> None:
         """Remove a little of what is too old. The last event of each circuit stays: it says what still holds."""
@@ -229,6 +178,10 @@ class Store:
             f"DELETE FROM counters WHERE poll IN (SELECT poll FROM counters WHERE at < ? {limit})",
             (now - AVAILABILITY_WINDOW_SECONDS - 60.0,),
         )
+        connection.execute(
+            "DELETE FROM block_columns WHERE block IN (SELECT id FROM blocks WHERE end < ? LIMIT 1)", (old,)
+        )
+        connection.execute("DELETE FROM blocks WHERE id IN (SELECT id FROM blocks WHERE end < ? LIMIT 1)", (old,))
         connection.execute(f"DELETE FROM polls WHERE id IN (SELECT id FROM polls WHERE at < ? {limit})", (old,))
         connection.execute(
             "DELETE FROM events WHERE id IN (SELECT e.id FROM events e WHERE e.at < ? AND EXISTS"
@@ -236,73 +189,9 @@ class Store:
             f" AND n.id > e.id) {limit})",
             (old,),
         )
-
-    # Connections
-
-    def _prepare(self) -> None:
-        """Make the schema where there is none; set a file aside that is no database or of another version."""
-        try:
-            version = self._connection().execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
-                with self._transaction() as connection:
-                    for statement in SCHEMA.split(";"):
-                        connection.execute(statement)
-                    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            elif version != SCHEMA_VERSION:
-                self._set_aside(f"it has schema {version}, this service writes {SCHEMA_VERSION}")
-            self.latest()
-        except sqlite3.OperationalError:
-            raise
-        except (sqlite3.DatabaseError, ValueError, KeyError) as error:
-            self._set_aside(str(error))
-
-    def _set_aside(self, why: str) -> None:
-        if self.damage:
-            raise sqlite3.DatabaseError(f"{self.path}: {why}")
-        self.close()
-        aside = f"{self.path.name}.damaged-{int(time.time())}"
-        for suffix in ("", "-wal", "-shm"):
-            file = self.path.with_name(self.path.name + suffix)
-            if file.exists():
-                file.rename(self.path.with_name(aside + suffix))
-        self.damage = f"the history in {self.path} could not be read ({why}); set aside as {aside}, a fresh one begun"
-        self._prepare()
-
-    def _connection(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None)
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
-            self._local.connection = connection
-            self._local.seen_version = None
-        return connection
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        connection = self._connection()
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield connection
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-        connection.execute("COMMIT")
-
-    def _layout_id(self, connection: sqlite3.Connection, content: bytes) -> int:
-        digest = hashlib.blake2b(content, digest_size=16).digest()
-        row = connection.execute("SELECT id FROM layouts WHERE digest = ?", (digest,)).fetchone()
-        if row is None:
-            cursor = connection.execute("INSERT INTO layouts (digest, content) VALUES (?, ?)", (digest, content))
-            return int(cursor.lastrowid or 0)
-        return int(row[0])
-
-    def _layout(self, layout_id: int) -> codec.PollLayout:
-        """A layout by its number; numbers are never used again while a worker runs, so it may be remembered."""
-        layout = self._layouts.get(layout_id)
-        if layout is None:
-            if len(self._layouts) >= LAYOUTS_REMEMBERED:
-                self._layouts.clear()
-            row = self._connection().execute("SELECT content FROM layouts WHERE id = ?", (layout_id,)).fetchone()
-            layout = self._layouts[layout_id] = codec.load_layout(row[0])
-        return layout
+        newest = connection.execute("SELECT max(id) FROM polls").fetchone()[0]
+        if newest is not None and newest % LAYOUTS_PRUNED_EVERY == 0:
+            connection.execute(
+                "DELETE FROM layouts WHERE id NOT IN (SELECT layout FROM fresh)"
+                " AND id NOT IN (SELECT layout FROM counters) AND id NOT IN (SELECT layout FROM blocks)"
+            )

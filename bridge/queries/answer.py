@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from bridge.history.store import Store
 from bridge.queries import tables
 from bridge.queries.catalog import TABLES, Metric, metric
-from bridge.queries.series import Labels, Point, Recorded, Series, Steps, current
+from bridge.queries.series import Recorded, Series, Steps, current
 from bridge.queries.tables import Table
 from bridge.queries.targets import Matcher, Target, TargetError, parse
 from bridge.queries.timerange import TimeRange
@@ -43,8 +43,7 @@ class SeriesAnswer:
     """One series as it is answered."""
 
     name: str
-    labels: Labels
-    points: Sequence[Point]
+    series: Series
     metric: Metric
 
 
@@ -98,7 +97,7 @@ def _answer_one(ask: Ask, request: Request, view: View, store: Store, recorded: 
 
 def _named(series: Series, target: Target, ask: Ask, wanted: Metric) -> SeriesAnswer:
     named = target if target.legend or not ask.legend else replace(target, legend=ask.legend)
-    return SeriesAnswer(named.name(series.labels), series.labels, series.points, wanted)
+    return SeriesAnswer(named.name(series.labels), series, wanted)
 
 
 def _table(target: Target, request: Request, view: View, store: Store) -> Table:

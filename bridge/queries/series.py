@@ -9,7 +9,6 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.history import columns
 from bridge.history.codec import Floats
 from bridge.history.columns import Columns
 from bridge.history.store import Store
@@ -19,8 +18,6 @@ from bridge.queries.targets import Matcher, Target
 from bridge.queries.timerange import TimeRange
 from bridge.queries.view import View
 
-Point = tuple[float | None, float]
-"""A value (None: not known) and its time in epoch seconds."""
 Labels = Mapping[str, str]
 MAX_POINTS_IN_ANSWER = 500_000
 CIRCUIT_SEVERITY = (0.0, 2.0, 1.0)
@@ -29,10 +26,11 @@ STATUS_SEVERITY = (1.0, 0.0, 2.0, 3.0)
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One series of an answer; points in rising time, None where the line breaks."""
+    """One series of an answer: times (epoch seconds, rising) and as many values, NaN where the line breaks."""
 
     labels: Labels
-    points: Sequence[Point]
+    times: Floats
+    values: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +53,7 @@ class Recorded:
     @cached_property
     def columns(self) -> Columns:
         """The polls of the range."""
-        return columns.build(self._store.polls(self._span.start, self._end), self._end)
+        return self._store.columns(self._span.start, self._end)
 
     def series(self, metric: Metric, target: Target, filters: Sequence[Matcher]) -> list[Series]:
         """A metric's series over the range: those that match, each with its worst point of every step."""
@@ -66,7 +64,7 @@ class Recorded:
         if not chosen:
             return []
         thinned = self._thinned(values[:, chosen], metric)
-        return [Series(labels[index], points) for index, points in zip(chosen, thinned, strict=True)]
+        return [Series(labels[index], *points) for index, points in zip(chosen, thinned, strict=True)]
 
     def _values(self, metric: Metric) -> tuple[Sequence[Labels], Floats]:
         """A metric's label sets, and values of shape (times, label sets)."""
@@ -100,7 +98,7 @@ class Recorded:
         events = self._store.events(0.0, self._end, ("circuit",))
         return self.columns.circuit_states([event for event in events if event.model])
 
-    def _thinned(self, values: Floats, metric: Metric) -> list[list[Point]]:
+    def _thinned(self, values: Floats, metric: Metric) -> list[tuple[Floats, Floats]]:
         times = self.columns.times
         most = max(1, min(self._steps.max_points, MAX_POINTS_IN_ANSWER // values.shape[1]))
         badness = _badness(values, metric.worst)
@@ -134,7 +132,12 @@ def current(view: View, metric: Metric, target: Target, filters: Sequence[Matche
         found = [({"status": word}, float(counts[number])) for number, word in STATUS_WORDS.items()]
     elif metric.level == "fleet":
         found = [({}, _current_of_fleet(view, metric.name))]
-    return [Series(labels, [(value, view.at)]) for labels, value in found if wanted(labels, target, filters)]
+    at = np.array([view.at])
+    return [
+        Series(labels, at, np.array([np.nan if value is None else value]))
+        for labels, value in found
+        if wanted(labels, target, filters)
+    ]
 
 
 def _current_of_fleet(view: View, name: str) -> float | None:
@@ -190,18 +193,14 @@ def _worst_rows(badness: Floats, steps: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.where(first == rows, -1, first)
 
 
-def _points(times: Floats, values: Floats, kept: NDArray[np.int64]) -> list[Point]:
-    """The kept rows as points, and one None wherever something not known lies between two, or after the last."""
+def _points(times: Floats, values: Floats, kept: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """The kept rows' times and values, and one NaN wherever something not known lies between two, or after the last."""
     rows = kept[kept >= 0]
-    unknown = np.isnan(values)
     if not len(rows):
-        return [(None, float(times[-1]))]
-    count = len(times)
-    next_unknown = np.minimum.accumulate(np.where(unknown, np.arange(count), count)[::-1])[::-1]
-    breaks = next_unknown[rows]
-    breaks = breaks[breaks < np.r_[rows[1:], count]]
-    order = np.sort(np.r_[rows, breaks])
-    return [
-        (None if value != value else value, at)
-        for value, at in zip(values[order].tolist(), times[order].tolist(), strict=True)
-    ]
+        return times[-1:], np.array([np.nan])
+    unknown = np.flatnonzero(np.isnan(values))
+    if len(unknown):
+        count = len(times)
+        following = np.append(unknown, count)[np.searchsorted(unknown, rows)]
+        rows = np.sort(np.concatenate((rows, following[following < np.append(rows[1:], count)])))
+    return times[rows], values[rows]

@@ -91,6 +91,11 @@ def milliseconds(at: float) -> int:
     return round(at * 1000)
 
 
+def known(value: float) -> float | None:
+    """A number of an array as a cell: NaN is not known."""
+    return None if value != value else float(value)
+
+
 def providers(view: View, wanted: Wanted) -> Table:
     """A row a provider, worst first. Once the data is stale only names and the data's age are known."""
     rows = [
@@ -230,8 +235,8 @@ def of_series(metric: Metric, series: Sequence[Series]) -> Table:
     kind = Column("Value", "number", metric.unit)
     columns = (Column("Time", "time"), *(Column(label) for label in metric.labels), kind)
     rows = [
-        [milliseconds(one.points[-1][1]), *(one.labels[label] for label in metric.labels), one.points[-1][0]]
+        [milliseconds(one.times[-1]), *(one.labels[label] for label in metric.labels), known(one.values[-1])]
         for one in series
-        if one.points
+        if len(one.times)
     ]
     return Table(metric.name, columns, rows)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import orjson
 from flask import Response
 
 from bridge.queries.answer import Answer, SeriesAnswer
-from bridge.queries.tables import Table, milliseconds
+from bridge.queries.series import Series
+from bridge.queries.tables import Table
 
 
 def json_response(body: Any, *, status: int = 200) -> Response:
@@ -44,14 +46,21 @@ def simple_json(answers: Sequence[Answer]) -> list[dict[str, Any]]:
     return body
 
 
-def _json_series(series: SeriesAnswer) -> dict[str, Any]:
+def _json_series(answer: SeriesAnswer) -> dict[str, Any]:
     return {
-        "target": series.name,
-        "title": series.name,
-        "tags": dict(series.labels),
-        "unit": series.metric.unit,
-        "datapoints": [(value, milliseconds(at)) for value, at in series.points],
+        "target": answer.name,
+        "title": answer.name,
+        "tags": dict(answer.series.labels),
+        "unit": answer.metric.unit,
+        "datapoints": _datapoints(answer.series),
     }
+
+
+def _datapoints(series: Series) -> orjson.Fragment:
+    """``[[value, epoch milliseconds], …]``, written from the arrays as they are; NaN is null."""
+    points = np.column_stack((series.values, np.rint(series.times * 1000)))
+    # Numpy has one type for both columns: the times, the last of each pair, are whole and shall look so.
+    return orjson.Fragment(orjson.dumps(points, option=orjson.OPT_SERIALIZE_NUMPY).replace(b".0]", b"]"))
 
 
 def _json_table(table: Table) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from bridge.queries.answer import Answer, SeriesAnswer
-from bridge.queries.tables import Cell, Column, Table, milliseconds
+from bridge.queries.tables import Cell, Column, Table, known, milliseconds
 from bridge.queries.view import duration
 
 TEXT_WIDTH = 100
@@ -34,18 +34,20 @@ def render(answers: Sequence[Answer]) -> str:
     return "\n".join(parts) if parts else "(nothing matches)\n"
 
 
-def _text_series(series: Sequence[SeriesAnswer]) -> str:
+def _text_series(answers: Sequence[SeriesAnswer]) -> str:
     columns = (Column("Time", "time"), Column("Value"), Column("Series"))
     rows: list[list[Cell]] = [
-        [milliseconds(at), _word(one, value), one.name] for one in series for value, at in one.points
+        [milliseconds(at), _word(answer, known(value)), answer.name]
+        for answer in answers
+        for at, value in zip(answer.series.times.tolist(), answer.series.values.tolist(), strict=True)
     ]
     return text_table(Table("series", columns, rows))
 
 
-def _word(series: SeriesAnswer, value: float | None) -> str:
-    if value is not None and int(value) in series.metric.words:
-        return series.metric.words[int(value)]
-    return _number(value, series.metric.unit)
+def _word(answer: SeriesAnswer, value: float | None) -> str:
+    if value is not None and int(value) in answer.metric.words:
+        return answer.metric.words[int(value)]
+    return _number(value, answer.metric.unit)
 
 
 def text_table(table: Table) -> str:

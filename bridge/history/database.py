@@ -1,0 +1,150 @@
+"""The SQLite file: its schema, its connections, and what happens when it is damaged."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bridge.history import codec
+
+SCHEMA_VERSION = 1
+SCHEMA = """
+CREATE TABLE layouts (id INTEGER PRIMARY KEY AUTOINCREMENT, digest BLOB NOT NULL UNIQUE, content BLOB NOT NULL);
+CREATE TABLE polls (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, interval REAL NOT NULL, outcome TEXT NOT NULL,
+    message TEXT NOT NULL, seconds REAL NOT NULL);
+CREATE INDEX polls_at ON polls (at);
+CREATE TABLE fresh (
+    poll INTEGER PRIMARY KEY, layout INTEGER NOT NULL REFERENCES layouts (id), numbers BLOB NOT NULL);
+CREATE TABLE blocks (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, start REAL NOT NULL, end REAL NOT NULL, last_poll INTEGER NOT NULL,
+    layout INTEGER NOT NULL REFERENCES layouts (id));
+CREATE TABLE block_columns (
+    block INTEGER NOT NULL REFERENCES blocks (id) ON DELETE CASCADE, name TEXT NOT NULL, numbers BLOB NOT NULL,
+    PRIMARY KEY (block, name)) WITHOUT ROWID;
+CREATE TABLE counters (
+    poll INTEGER PRIMARY KEY, at REAL NOT NULL, layout INTEGER NOT NULL REFERENCES layouts (id),
+    numbers BLOB NOT NULL);
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, kind TEXT NOT NULL, provider TEXT NOT NULL,
+    model TEXT NOT NULL,
+    before TEXT NOT NULL, after TEXT NOT NULL, reason TEXT NOT NULL);
+CREATE INDEX events_at ON events (at);
+CREATE INDEX events_of ON events (kind, provider, model, at);
+CREATE TABLE latest (
+    id INTEGER PRIMARY KEY CHECK (id = 1), poll INTEGER NOT NULL, good_at REAL, failing_since REAL,
+    snapshot BLOB, memory BLOB);
+"""
+LAYOUTS_REMEMBERED = 1_000
+BUSY_TIMEOUT_SECONDS = 5.0
+
+
+class Database:
+    """The file in ``data_dir``, made if missing. Any number of threads may use one; each has its own connection."""
+
+    def __init__(self, data_dir: Path) -> None:
+        """Open the file. ``damage`` says so when a damaged one was set aside and a fresh one begun.
+
+        Raises OSError when the folder can't be made or written.
+        """
+        data_dir.mkdir(parents=True, exist_ok=True)
+        self.path = data_dir / "history.sqlite"
+        self.damage = ""
+        self._local = threading.local()
+        self._layouts: dict[int, codec.PollLayout] = {}
+        with (data_dir / "open.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._prepare()
+
+    def close(self) -> None:
+        """Close this thread's connection."""
+        connection = getattr(self._local, "connection", None)
+        if connection is not None:
+            connection.close()
+            self._local.connection = None
+
+    def changed(self) -> bool:
+        """True when anybody has written since this thread last asked. Costs next to nothing."""
+        version = self.connection().execute("PRAGMA data_version").fetchone()[0]
+        if version == self._local.seen_version:
+            return False
+        self._local.seen_version = version
+        return True
+
+    def _prepare(self) -> None:
+        """Make the schema where there is none; set a file aside that is no database or of another version."""
+        try:
+            version = self.connection().execute("PRAGMA user_version").fetchone()[0]
+            if version == 0:
+                with self.transaction() as connection:
+                    for statement in SCHEMA.split(";"):
+                        connection.execute(statement)
+                    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            elif version != SCHEMA_VERSION:
+                self._set_aside(f"it has schema {version}, this service writes {SCHEMA_VERSION}")
+            self.connection().execute("SELECT count(*) FROM latest").fetchone()
+        except sqlite3.OperationalError:
+            raise
+        except (sqlite3.DatabaseError, ValueError, KeyError) as error:
+            self._set_aside(str(error))
+
+    def _set_aside(self, why: str) -> None:
+        if self.damage:
+            raise sqlite3.DatabaseError(f"{self.path}: {why}")
+        self.close()
+        aside = f"{self.path.name}.damaged-{int(time.time())}"
+        for suffix in ("", "-wal", "-shm"):
+            file = self.path.with_name(self.path.name + suffix)
+            if file.exists():
+                file.rename(self.path.with_name(aside + suffix))
+        self.damage = f"the history in {self.path} could not be read ({why}); set aside as {aside}, a fresh one begun"
+        self._prepare()
+
+    def connection(self) -> sqlite3.Connection:
+        """This thread's connection, in autocommit."""
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            self._local.connection = connection
+            self._local.seen_version = None
+        return connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """One transaction of this thread's connection: all of it or, when anything is raised, nothing."""
+        connection = self.connection()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+        self._local.seen_version = None  # the pragma does not count what this connection writes itself
+
+    def layout_id(self, connection: sqlite3.Connection, content: bytes) -> int:
+        """The number of a layout, stored if it is new."""
+        digest = hashlib.blake2b(content, digest_size=16).digest()
+        row = connection.execute("SELECT id FROM layouts WHERE digest = ?", (digest,)).fetchone()
+        if row is None:
+            cursor = connection.execute("INSERT INTO layouts (digest, content) VALUES (?, ?)", (digest, content))
+            return int(cursor.lastrowid or 0)
+        return int(row[0])
+
+    def layout(self, layout_id: int) -> codec.PollLayout:
+        """A layout by its number; numbers are never used again while a worker runs, so it may be remembered."""
+        layout = self._layouts.get(layout_id)
+        if layout is None:
+            if len(self._layouts) >= LAYOUTS_REMEMBERED:
+                self._layouts.clear()
+            row = self.connection().execute("SELECT content FROM layouts WHERE id = ?", (layout_id,)).fetchone()
+            layout = self._layouts[layout_id] = codec.load_layout(row[0])
+        return layout
