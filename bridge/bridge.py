@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 from flask import current_app
 
 from bridge.history.store import Store
 from bridge.poller import Poller
+from bridge.queries.cache import AnswerCache
 from bridge.queries.view import View
 from bridge.settings import Settings
 
@@ -23,6 +24,7 @@ class Bridge:
     store: Store
     poller: Poller
     clock: Callable[[], float] = time.time
+    answers: AnswerCache = field(default_factory=AnswerCache)
 
     def start(self) -> None:
         """Begin to poll (or to wait for the lead). After fork."""

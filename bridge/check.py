@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 from bridge.gateway.client import GatewayClient
 from bridge.gateway.dialect import Dialect
 from bridge.gateway.exposition import Exposition, ExpositionReader
-from bridge.gateway.translate import Chosen, Translator, not_recognised, recognise
+from bridge.gateway.plan import Chosen, not_recognised, recognise
+from bridge.gateway.translate import Translator
 from bridge.health.assess import assess
 from bridge.health.memory import Memory
 from bridge.history.store import Latest
@@ -52,7 +53,7 @@ def fetch(url: str, token: str | None) -> bytes:
 def check(body: bytes, dialects: Sequence[Dialect]) -> Finding:
     """What is recognised in an exposition and why, what is read as what, what is not read, and what comes of it."""
     exposition = ExpositionReader().read(body)
-    recognised, plan = recognise(dialects, exposition)
+    recognised, plan = recognise(dialects, exposition.samples.keys())
     now = time.time()
     signals = Translator(dialects).translate(exposition)
     _, snapshot, _ = assess(Memory(), signals, now, Policy())

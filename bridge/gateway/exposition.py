@@ -27,7 +27,13 @@ class Series:
 
     name: str
     labels: Mapping[str, str]
-    text: str
+    identity: bytes
+    """Name and labels as they stand in the text."""
+
+    @property
+    def text(self) -> str:
+        """Name and labels as they stand in the text."""
+        return self.identity.decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,8 @@ class Exposition:
 
     samples: Mapping[Series, float]
     """Values may be NaN or infinite: present, but not known."""
+    generation: int = 0
+    """The same number means the same series as in the exposition before."""
     rejected_lines: int = 0
     first_rejected: tuple[Rejected, ...] = field(default=())
 
@@ -59,33 +67,56 @@ class ExpositionReader:
 
     def __init__(self) -> None:
         self._known: dict[bytes, Series] = {}
+        self._generation = 0
 
     def read(self, body: bytes) -> Exposition:
         """Read a whole exposition (Prometheus text format 0.0.4, UTF-8). Never raises for what stands in it."""
-        known = self._known
-        seen: dict[bytes, Series] = {}
-        samples: dict[Series, float] = {}
-        rejects = 0
-        shown: list[Rejected] = []
+        samples = self._read_unchanged(body)
+        if samples is not None:
+            return Exposition(samples, self._generation)
+        samples = {}
+        fresh, rejected = self._read_lines(body, samples)
+        if fresh or len(samples) != len(self._known):
+            self._known = {series.identity: series for series in samples}
+            self._generation += 1
+        return Exposition(samples, self._generation, len(rejected), tuple(rejected[:SHOWN_REJECTS]))
+
+    def _read_unchanged(self, body: bytes) -> dict[Series, float] | None:
+        """All values at once, where nothing but values has changed; None where it must be read line by line."""
+        words = _COMMENT.sub(b"", b"\n" + body).split()
+        texts = words[1::2]
+        series = list(map(self._known.get, words[::2]))
+        if len(series) != len(texts) or None in series or b"_" in b" ".join(texts):  # float() would read over a "_"
+            return None
+        try:
+            samples = dict(zip(series, map(float, texts), strict=True))
+        except ValueError:
+            return None
+        return samples if len(samples) == len(self._known) else None  # type: ignore[return-value]
+
+    def _read_lines(self, body: bytes, samples: dict[Series, float]) -> tuple[dict[bytes, Series], list[Rejected]]:
+        """Read line by line, into ``samples``: the series that are new, and what is no sample."""
+        fresh: dict[bytes, Series] = {}
+        rejected: list[Rejected] = []
         for number, line in enumerate(body.split(b"\n"), start=1):
-            if not line or line[0] == _HASH or not (line := line.strip()) or line[0] == _HASH:
+            line = line.strip()
+            if not line or line[0] == _HASH:
                 continue
             identity_end = line.rfind(b"}") + 1 or _first_blank(line)
             identity = line[:identity_end]
-            series = known.get(identity) or seen.get(identity) or _parse_identity(identity)
-            value = _parse_value(line[identity_end:]) if series else None
+            value = _parse_value(line[identity_end:])
+            series = self._known.get(identity) or fresh.get(identity) or _parse_identity(identity)
             if series is None or value is None:
-                rejects += 1
-                if len(shown) < SHOWN_REJECTS:
-                    shown.append(Rejected(number, _NAME.match(line)[0].decode()))  # type: ignore[index]
+                rejected.append(Rejected(number, _NAME.match(line)[0].decode()))  # type: ignore[index]
                 continue
-            seen[identity] = series
+            if identity not in self._known:
+                fresh[identity] = series
             samples[series] = value
-        self._known = seen
-        return Exposition(samples, rejects, tuple(shown))
+        return fresh, rejected
 
 
 _HASH = ord("#")
+_COMMENT = re.compile(rb"\n#[^\n]*")
 _NAME = re.compile(rb"[a-zA-Z0-9_:]{0,80}")
 _NUMBER_CHARACTERS = frozenset(b"0123456789+-.eE")
 _SPECIAL_VALUES = {
@@ -114,7 +145,7 @@ def _parse_identity(identity: bytes) -> Series | None:
     samples = [sample for family in families for sample in family.samples]
     if len(samples) != 1 or samples[0].value != 0:
         return None
-    return Series(samples[0].name, samples[0].labels, text)
+    return Series(samples[0].name, samples[0].labels, identity)
 
 
 def _parse_value(text: bytes) -> float | None:

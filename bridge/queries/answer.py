@@ -32,10 +32,12 @@ class Ask:
 class Request:
     """All that one request asks for. Without a span: the latest values alone."""
 
-    asks: Sequence[Ask]
+    asks: tuple[Ask, ...]
     span: TimeRange | None
     steps: Steps
-    filters: Sequence[Matcher] = ()
+    filters: tuple[Matcher, ...] = ()
+    relative: bool = False
+    """True when the span was given relative to now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +61,13 @@ class Answer:
     """What a reader should know of the data, as "stale since"."""
 
 
-def answer(request: Request, view: View, store: Store) -> list[Answer]:
+def recorded_for(request: Request, view: View, store: Store) -> Recorded | None:
+    """The history a request is about; None for one that asks for the latest values alone."""
+    return None if request.span is None else Recorded(store, request.span, request.steps, view.now)
+
+
+def answer(request: Request, view: View, store: Store, recorded: Recorded | None) -> list[Answer]:
     """Answer every target, in order. A bad one gets its error; raises TargetError when there is no good one."""
-    recorded = None
-    if request.span is not None:
-        recorded = Recorded(store, request.span, request.steps, view.now)
     answers = []
     for ask in request.asks:
         try:

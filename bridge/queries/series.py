@@ -55,6 +55,12 @@ class Recorded:
         """The polls of the range."""
         return self._store.columns(self._span.start, self._end)
 
+    def extent(self) -> tuple[float, ...]:
+        """What decides the answers from it: which polls it holds, and how they are stepped."""
+        times = self.columns.times
+        ends = (float(times[0]), float(times[-1])) if len(times) else ()
+        return *ends, len(times), round(self._span.end - self._span.start, 3)
+
     def series(self, metric: Metric, target: Target, filters: Sequence[Matcher]) -> list[Series]:
         """A metric's series over the range: those that match, each with its worst point of every step."""
         if not len(self.columns.times):

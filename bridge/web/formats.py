@@ -14,9 +14,19 @@ from bridge.queries.series import Series
 from bridge.queries.tables import Table
 
 
-def json_response(body: Any, *, status: int = 200) -> Response:
+def json_bytes(body: Any) -> bytes:
     """JSON without NaN: what is not a number is null."""
-    return Response(orjson.dumps(body), status=status, mimetype="application/json")
+    return orjson.dumps(body)
+
+
+def ready_json(body: bytes, *, status: int = 200) -> Response:
+    """JSON that is written already."""
+    return Response(body, status=status, mimetype="application/json")
+
+
+def json_response(body: Any, *, status: int = 200) -> Response:
+    """A body as JSON."""
+    return ready_json(json_bytes(body), status=status)
 
 
 def text_response(text: str, *, status: int = 200) -> Response:

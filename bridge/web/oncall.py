@@ -45,9 +45,9 @@ def provider(name: str) -> Response:
 
 def _table(name: str, provider: str | None = None) -> Response:
     bridge = current_bridge()
-    filters = [] if provider is None else [matcher("provider", "=", provider)]
-    asked = Request([Ask(name)], None, Steps(1, 0.0), filters)
-    answered = answers.answer(asked, bridge.view(), bridge.store)
+    filters = () if provider is None else (matcher("provider", "=", provider),)
+    asked = Request((Ask(name),), None, Steps(1, 0.0), filters)
+    answered = answers.answer(asked, bridge.view(), bridge.store, None)
     if request.args.get("format") == "text":
         return formats.text_response(text.render(answered))
     return formats.json_response(formats.simple_json(answered)[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -22,7 +23,22 @@ MOST_POINTS = 11_000
 """As Prometheus allows."""
 YEAR_MILLISECONDS = 366 * 86_400_000
 PLACEHOLDER = "select metric"
+ANNOTATIONS_WITHOUT_RANGE_SECONDS = 86_400.0
+MAX_ECHO_BYTES = 4_096
+"""An annotation is echoed in each of its events, so a large one would multiply."""
+MAX_NAME_CHARACTERS = 200
 EXAMPLE = '{"targets": [{"target": "provider_health_score"}], "range": {"from": "now-1h", "to": "now"}}'
+
+EXAMPLE_ANNOTATION = '{"range": {"from": "now-6h", "to": "now"}, "annotation": {"query": "circuit"}}'
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotationRequest:
+    """Which annotations are asked for, and the JSON that goes back with each of them."""
+
+    query: str
+    span: TimeRange
+    echo: bytes
 
 
 def json_object(request: HttpRequest) -> dict[str, Any]:
@@ -52,10 +68,11 @@ def from_body(body: Mapping[str, Any], now: float) -> Request:
     _check_count(targets)
     asks = [ask for number, target in enumerate(targets, start=1) if (ask := _ask(target, number)) is not None]
     return Request(
-        asks=asks,
+        asks=tuple(asks),
         span=_span(body.get("range"), now),
+        relative="now" in str(body.get("range")),
         steps=_steps(body.get("maxDataPoints"), body.get("intervalMs")),
-        filters=filters(body),
+        filters=tuple(filters(body)),
     )
 
 
@@ -68,10 +85,38 @@ def from_arguments(request: HttpRequest, now: float) -> Request:
     _check_count(targets)
     start, end = arguments.get("from"), arguments.get("to")
     return Request(
-        asks=[Ask(text, as_table=arguments.get("type") == "table") for text in targets],
+        asks=tuple(Ask(text, as_table=arguments.get("type") == "table") for text in targets),
         span=parse_range(start, end, now) if start or end else None,
         steps=_steps(arguments.get("maxDataPoints"), arguments.get("intervalMs")),
     )
+
+
+def annotation(body: Mapping[str, Any], now: float) -> AnnotationRequest:
+    """A Simple JSON annotation query. Without a range it is the last 24 hours, without a query everything.
+
+    Raises ApiError or TimeError.
+    """
+    asked = body.get("annotation")
+    if asked is not None and not isinstance(asked, dict | str):
+        raise ApiError(400, f"annotation is {_kind(asked)}, not an object", f"send a body like {EXAMPLE_ANNOTATION}")
+    query = asked.get("query") if isinstance(asked, dict) else None
+    if query is not None and not isinstance(query, str):
+        message = f"the annotation's query is {_kind(query)}, not a text"
+        raise ApiError(400, message, f"send a body like {EXAMPLE_ANNOTATION}")
+    span = _span(body.get("range"), now) or TimeRange(max(0.0, now - ANNOTATIONS_WITHOUT_RANGE_SECONDS), now)
+    return AnnotationRequest(query or "", span, _echo(asked))
+
+
+def _echo(asked: dict[str, Any] | str | None) -> bytes:
+    """An annotation as it was sent, or its name alone when it is large."""
+    try:
+        content = orjson.dumps(asked)
+    except orjson.JSONEncodeError:  # JSON may be read nested more deeply than it may be written
+        content = b""
+    if content and len(content) <= MAX_ECHO_BYTES:
+        return content
+    name = asked.get("name") if isinstance(asked, dict) else asked
+    return orjson.dumps({"name": name[:MAX_NAME_CHARACTERS] if isinstance(name, str) else ""})
 
 
 def _check_count(targets: Sequence[object]) -> None:

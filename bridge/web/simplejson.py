@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import html
+from typing import Any
+
+import orjson
 from flask import Blueprint, Response, request
 
 from bridge.bridge import current_bridge
 from bridge.queries import answer as answers
+from bridge.queries import cache
+from bridge.queries.annotations import Annotation, annotate
 from bridge.queries.search import TAG_KEYS, search, values
+from bridge.queries.tables import milliseconds
 from bridge.queries.targets import TargetError
+from bridge.queries.view import View
 from bridge.web import formats, requests, text
 from bridge.web.errors import ApiError
 
 FORMATS = ("json", "text")
+MAX_SHOWN_CHARACTERS = 1_000
 
 blueprint = Blueprint("simplejson", __name__)
 
@@ -28,8 +37,16 @@ def query() -> Response:
     """Series and tables for Grafana's panels: an array, one entry a series or table."""
     bridge = current_bridge()
     view = bridge.view()
+    body = request.get_data()
+    key = (body, cache.moment(view))
+    ready = None if key[1] is None else bridge.answers.get(key)
+    if ready is not None:
+        return formats.ready_json(ready)
     asked = requests.from_body(requests.json_object(request), view.now)
-    return formats.json_response(formats.simple_json(answers.answer(asked, view, bridge.store)))
+    ready, keep = _answered(asked, view)
+    if keep and not asked.relative:
+        bridge.answers.put(key, ready)
+    return formats.ready_json(ready)
 
 
 @blueprint.get("/query")
@@ -40,10 +57,61 @@ def query_by_url() -> Response:
         raise ApiError(400, f"there is no format {wanted[:40]!r}", f"formats are {', '.join(FORMATS)}")
     bridge = current_bridge()
     view = bridge.view()
-    answered = answers.answer(requests.from_arguments(request, view.now), view, bridge.store)
+    asked = requests.from_arguments(request, view.now)
     if wanted == "text":
-        return formats.text_response(text.render(answered))
-    return formats.json_response(formats.simple_json(answered))
+        recorded = answers.recorded_for(asked, view, bridge.store)
+        return formats.text_response(text.render(answers.answer(asked, view, bridge.store, recorded)))
+    return formats.ready_json(_answered(asked, view)[0])
+
+
+def _answered(asked: answers.Request, view: View) -> tuple[bytes, bool]:
+    """An answer's JSON, from the cache where it is there; and whether it holds until the next poll."""
+    bridge = current_bridge()
+    recorded = answers.recorded_for(asked, view, bridge.store)
+    key = cache.canonical(asked, view, recorded)
+    ready = None if key is None else bridge.answers.get(key)
+    if ready is not None:
+        return ready, True
+    answered = answers.answer(asked, view, bridge.store, recorded)
+    ready = formats.json_bytes(formats.simple_json(answered))
+    keep = key is not None and cache.keepable(answered, view)
+    if keep:
+        bridge.answers.put(key, ready)
+    return ready, keep
+
+
+@blueprint.post("/annotations")
+def annotation_events() -> Response:
+    """What happened in the range: an array of events, all with the same keys. A point's ``timeEnd`` is its ``time``."""
+    bridge = current_bridge()
+    view = bridge.view()
+    asked = requests.annotation(requests.json_object(request), view.now)
+    kept_since = view.now - bridge.settings.history_retention_seconds
+    found = annotate(asked.query, asked.span, view, bridge.store, kept_since=kept_since)
+    echo = orjson.Fragment(asked.echo)
+    return formats.json_response([_event(one, echo) for one in found])
+
+
+def _event(found: Annotation, echo: orjson.Fragment) -> dict[str, Any]:
+    """One event as Grafana takes it. Its tooltip shows texts as HTML, so what the gateway called things is escaped."""
+    start, end = milliseconds(found.start), milliseconds(found.end)
+    return {
+        "annotation": echo,
+        "id": found.id,
+        "time": start,
+        "timeEnd": end,
+        "isRegion": end > start,
+        "title": _html(found.title),
+        "text": _html(found.text),
+        "tags": [_html(tag) for tag in found.tags],
+        "newState": found.new_state,
+    }
+
+
+def _html(shown: str) -> str:
+    """A text of bounded length in which nothing is markup, and no character hides."""
+    cut = shown if len(shown) <= MAX_SHOWN_CHARACTERS else shown[:MAX_SHOWN_CHARACTERS] + "…"
+    return html.escape(text.printable(cut))
 
 
 @blueprint.post("/tag-keys")
