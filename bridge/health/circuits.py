@@ -12,6 +12,10 @@ from bridge.health.roster import VANISHED_AFTER_POLLS
 from bridge.model import Circuit, CircuitState, CounterId, Event, Key, Signals
 from bridge.policy import BreakerPolicy
 
+Rises = Mapping[str, Mapping[CounterId, float]]
+"""What each counter rose by since the poll before, signal by signal."""
+STEPPING = frozenset({"requests", "successes", "failures", "rejected", "transitions", "outages"})
+"""Counters whose steps from poll to poll matter here; histograms do not."""
 REPORTED, DERIVED = "gateway", "bridge"
 
 
@@ -38,9 +42,10 @@ def update(
 ) -> CircuitsAfter:
     """Every circuit after this poll. A provider's own breaker, once known, stands for all of its models."""
     after = CircuitsAfter()
-    rises = windows.steps(memory.counters, signals.counters)
+    earlier, counters = _stepping(memory.counters), _stepping(signals.counters)
+    rises = windows.by_signal(windows.steps(earlier, counters))
     traffic = _traffic(rises)
-    restarted = windows.was_reset(memory.counters, signals.counters)
+    restarted = windows.was_reset(earlier, counters)
     reported = {**signals.circuits, **_told_by_outages(memory, signals, rises)}
     _follow_reported(after, memory, reported, _moves(rises), traffic, at)
     _keep_missing(after, memory, roster, restarted, traffic)
@@ -53,12 +58,16 @@ def update(
     return after
 
 
-def _traffic(rises: Mapping[CounterId, float]) -> dict[Key, Traffic]:
+def _stepping(counters: Mapping[CounterId, float]) -> dict[CounterId, float]:
+    return {counter: value for counter, value in counters.items() if counter.signal in STEPPING}
+
+
+def _traffic(rises: Rises) -> dict[Key, Traffic]:
     """What the poll added, by model, and by provider as the sum of its models."""
     added: dict[str, dict[Key, float]] = {}
     for signal in ("requests", "failures", "rejected"):
-        added[signal] = windows.sums(rises, signal, lambda counter: Key(counter.provider))
-        for key, rise in windows.sums(rises, signal, lambda counter: counter.key).items():
+        added[signal] = windows.sums(rises[signal], lambda counter: Key(counter.provider))
+        for key, rise in windows.sums(rises[signal], lambda counter: counter.key).items():
             if key.model:
                 added[signal][key] = rise
     keys = {key for by_key in added.values() for key in by_key}
@@ -70,27 +79,27 @@ def _traffic(rises: Mapping[CounterId, float]) -> dict[Key, Traffic]:
     return traffic
 
 
-def _moves(rises: Mapping[CounterId, float]) -> dict[Key, dict[tuple[str, str], float]]:
+def _moves(rises: Rises) -> dict[Key, dict[tuple[str, str], float]]:
     """How often each circuit made each transition since the poll before, as far as that is counted."""
     moved: dict[Key, dict[tuple[str, str], float]] = {}
-    for counter, rise in rises.items():
-        if counter.signal == "transitions" and rise > 0:
+    for counter, rise in rises["transitions"].items():
+        if rise > 0:
             before, _, now = counter.detail.partition(">")
             edges = moved.setdefault(counter.key, {})
             edges[before, now] = edges.get((before, now), 0.0) + rise
     return moved
 
 
-def _told_by_outages(memory: Memory, signals: Signals, rises: Mapping[CounterId, float]) -> dict[Key, CircuitState]:
+def _told_by_outages(memory: Memory, signals: Signals, rises: Rises) -> dict[Key, CircuitState]:
     """States of circuits whose gateway counts outages: OPEN from an outage on, until the next success.
 
     Where both came between two polls, or at first sight, the impairment says whether the last request succeeded (0).
     """
     if "outages" not in signals.sources:
         return {}
-    outages = windows.sums(rises, "outages", lambda counter: counter.key)
-    successes = windows.sums(rises, "successes", lambda counter: counter.key)
-    requests = windows.sums(rises, "requests", lambda counter: counter.key)
+    outages = windows.sums(rises["outages"], lambda counter: counter.key)
+    successes = windows.sums(rises["successes"], lambda counter: counter.key)
+    requests = windows.sums(rises["requests"], lambda counter: counter.key)
     impaired = signals.gauges.get("impairment", {})
     states = {}
     for key in {**requests, **successes, **outages}:

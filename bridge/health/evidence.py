@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bridge.health.memory import Memory
-from bridge.health.windows import sums
+from bridge.health.windows import by_signal, sums
 from bridge.model import CircuitState, Key, Signals
 
 CONTRADICTED_BY_OPEN = {"error_rate": 0.0, "availability": 100.0}
@@ -34,7 +34,9 @@ def disbelieved_ties(memory: Memory, signals: Signals) -> dict[str, str]:
     Once caught, a source stays disbelieved until it gives a possible latency: at the turn of the hour, with no request
     counted yet, an average latency of 0 would else look true for one poll.
     """
-    served = sums(signals.counters, "requests", lambda counter: counter.provider)
+    if not signals.ties:
+        return dict(memory.disbelieved)
+    served = sums(by_signal(signals.counters)["requests"], lambda counter: counter.provider)
     latencies = signals.gauges.get("latency", {})
     impossible = next(
         (

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from bridge.health.memory import RATE_WINDOW_SECONDS, Memory
-from bridge.health.windows import Group, histogram_quantile, sums
+from bridge.health.windows import Group, by_signal, histogram_quantile, sums
 from bridge.model import CounterId, Key
 
 
@@ -45,21 +45,22 @@ def measure(memory: Memory, given: Collection[str]) -> Traffic:
 
     ``given`` are the signals the last poll gave: one it did not give is not known, whatever the window still holds.
     """
-    recent = memory.recent.increases()
+    recent = by_signal(memory.recent.increases())
+    counters = [counter for counter in memory.counters if counter.signal == "requests"]
     counted = "requests" in given
     failures_counted = counted and "failures" in given
     histogram = "latency_histogram" in given
     model_rates = _ratios(recent, _key) if failures_counted else {}
     return Traffic(
-        requests=sums(recent, "requests", _provider) if counted else {},
-        failures=sums(recent, "failures", _provider) if failures_counted else {},
+        requests=sums(recent["requests"], _provider) if counted else {},
+        failures=sums(recent["failures"], _provider) if failures_counted else {},
         failures_counted=failures_counted,
-        counted=frozenset(counter.provider for counter in memory.counters if counter.signal == "requests"),
-        error_rate_hour=_ratios(memory.hour.increases(), _provider) if failures_counted else {},
+        counted=frozenset(counter.provider for counter in counters),
+        error_rate_hour=_ratios(by_signal(memory.hour.increases()), _provider) if failures_counted else {},
         model_error_rates={key: rate for key, rate in model_rates.items() if key.model},
         latency_seconds=_averages(recent) if histogram else {},
         latency_p95_seconds=_quantiles(recent, 0.95) if histogram else {},
-        requests_total=sums(memory.counters, "requests", _provider),
+        requests_total=sums({counter: memory.counters[counter] for counter in counters}, _provider),
     )
 
 
@@ -67,26 +68,30 @@ def _provider(counter: CounterId) -> str:
     return counter.provider
 
 
+def _bucket(counter: CounterId) -> tuple[str, str]:
+    return counter.provider, counter.detail
+
+
 def _key(counter: CounterId) -> Key:
     return counter.key
 
 
-def _ratios(rises: Mapping[CounterId, float], group: Callable[[CounterId], Group]) -> dict[Group, float]:
-    requests, failures = sums(rises, "requests", group), sums(rises, "failures", group)
+Rises = Mapping[str, Mapping[CounterId, float]]
+
+
+def _ratios(rises: Rises, group: Callable[[CounterId], Group]) -> dict[Group, float]:
+    requests, failures = sums(rises["requests"], group), sums(rises["failures"], group)
     return {name: min(1.0, failures.get(name, 0.0) / count) for name, count in requests.items() if count > 0}
 
 
-def _averages(rises: Mapping[CounterId, float]) -> dict[str, float]:
-    seconds, counts = sums(rises, "latency_sum", _provider), sums(rises, "latency_count", _provider)
+def _averages(rises: Rises) -> dict[str, float]:
+    seconds, counts = sums(rises["latency_sum"], _provider), sums(rises["latency_count"], _provider)
     return {name: seconds[name] / count for name, count in counts.items() if count > 0 and name in seconds}
 
 
-def _quantiles(rises: Mapping[CounterId, float], quantile: float) -> dict[str, float]:
+def _quantiles(rises: Rises, quantile: float) -> dict[str, float]:
     buckets: dict[str, dict[float, float]] = {}
-    for counter, rise in rises.items():
-        if counter.signal == "latency_bucket" and counter.detail:
-            of_provider = buckets.setdefault(counter.provider, {})
-            bound = float(counter.detail)
-            of_provider[bound] = of_provider.get(bound, 0.0) + rise
+    for (provider, bound), rise in sums(rises["latency_bucket"], _bucket).items():
+        buckets.setdefault(provider, {})[float(bound)] = rise
     values = {name: histogram_quantile(quantile, by_bound.items()) for name, by_bound in buckets.items()}
     return {name: value for name, value in values.items() if value is not None}

@@ -6,6 +6,7 @@ followed through its own resets and all of them are worked out at once.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -37,19 +38,22 @@ class Window:
         """
         recent = self.times >= at - self.seconds
         old = self.values[:, recent]
+        now = np.fromiter(counters.values(), dtype=np.float64, count=len(counters))
+        times, given = np.append(self.times[recent], at), tuple(counters)
+        if given == self.ids:  # as nearly always: the series of the poll before, in their order
+            return Window(self.seconds, self.ids, times, np.column_stack((old, now)))
         row_of = {counter: row for row, counter in enumerate(self.ids)}
-        fresh = [counter for counter in counters if counter not in row_of]
-        values = np.full((len(self.ids) + len(fresh), old.shape[1] + 1), np.nan)
-        values[: len(self.ids), :-1] = old
-        for row, counter in enumerate(self.ids):
-            values[row, -1] = counters.get(counter, np.nan)
-        values[len(self.ids) :, -1] = [counters[counter] for counter in fresh]
+        fresh = tuple(counter for counter in given if counter not in row_of)
         ids = (*self.ids, *fresh)
+        row_of.update(zip(fresh, range(len(self.ids), len(ids)), strict=True))
+        values = np.full((len(ids), len(times)), np.nan)
+        values[: len(self.ids), :-1] = old
+        values[[row_of[counter] for counter in given], -1] = now
         alive = np.flatnonzero(~np.isnan(values).all(axis=1))
         if len(alive) < len(ids):
             values = values[alive]
             ids = tuple(ids[row] for row in alive.tolist())
-        return Window(self.seconds, ids, np.append(self.times[recent], at), values)
+        return Window(self.seconds, ids, times, values)
 
     def increases(self) -> dict[CounterId, float]:
         """What each series rose by over the window, extrapolated to its ends; series with one sample are left out.
@@ -123,13 +127,20 @@ def was_reset(before: Mapping[CounterId, float], now: Mapping[CounterId, float])
     return any(value < before.get(counter, 0.0) for counter, value in now.items())
 
 
-def sums(rises: Mapping[CounterId, float], signal: str, group: Callable[[CounterId], Group]) -> dict[Group, float]:
-    """One signal's rises, added up by what ``group`` makes of each series."""
+def by_signal(rises: Mapping[CounterId, float]) -> dict[str, dict[CounterId, float]]:
+    """Rises, signal by signal; one that nothing counts for is empty."""
+    found: defaultdict[str, dict[CounterId, float]] = defaultdict(dict)
+    for counter, rise in rises.items():
+        found[counter.signal][counter] = rise
+    return found
+
+
+def sums(rises: Mapping[CounterId, float], group: Callable[[CounterId], Group]) -> dict[Group, float]:
+    """Rises of one signal, added up by what ``group`` makes of each series."""
     totals: dict[Group, float] = {}
     for counter, rise in rises.items():
-        if counter.signal == signal:
-            name = group(counter)
-            totals[name] = totals.get(name, 0.0) + rise
+        name = group(counter)
+        totals[name] = totals.get(name, 0.0) + rise
     return totals
 
 
