@@ -148,13 +148,20 @@ def select(choice: str) -> tuple[Dialect, ...]:
         return tuple(dialects.values())
     chosen = []
     for name in filter(None, (part.strip() for part in choice.split(","))):
-        if name not in dialects and not Path(name).is_file():
+        if name not in dialects and not _is_file(name):
             raise DialectError(
                 f"no dialect {name!r}: built in are {', '.join(dialects)}; or give the path of a TOML file"
             )
         chosen.append(dialects[name] if name in dialects else load(Path(name)))
     refuse_rivals(chosen)
     return tuple(chosen)
+
+
+def _is_file(name: str) -> bool:
+    try:
+        return Path(name).is_file()
+    except (OSError, ValueError):  # too long for a path, or with a NUL in it
+        return False
 
 
 def refuse_rivals(dialects: Sequence[Dialect]) -> None:
@@ -227,13 +234,13 @@ def _source(entry: object, number: int) -> SignalSource:
     if signal not in SIGNALS:
         raise DialectError(f"{where}: no signal {signal!r}{_nearest(signal, SIGNALS)}; signals are {_listed(SIGNALS)}")
     units = UNITS.get(signal)
-    if units is not None and entry.get("unit") not in units:
+    if units is not None and str(entry.get("unit")) not in units:
         raise DialectError(f"{where}: unit {entry.get('unit')!r}: want one of {_listed(units)}")
     if units is None and "unit" in entry:
         raise DialectError(f"{where}: has no unit; leave it out")
     if signal == "transitions" and not {"from_state", "to_state"} <= entry.keys():
         raise DialectError(f'{where}: want the labels of both states, as from_state = "from", to_state = "to"')
-    if entry.get("combine") not in (None, *COMBINATIONS):
+    if str(entry.get("combine", "sum")) not in COMBINATIONS:
         raise DialectError(f"{where}: combine {entry['combine']!r}: want one of {_listed(set(COMBINATIONS))}")
     if "open_above" in entry and (signal != "circuit_state" or not _is_number(entry["open_above"])):
         raise DialectError(f"{where}: open_above: want a number, for circuit_state alone, as open_above = 0")

@@ -31,6 +31,11 @@ class Series:
     """Name and labels as they stand in the text."""
 
     @property
+    def key(self) -> tuple[str, frozenset[tuple[str, str]]]:
+        """What makes it this series, in whatever order its labels stand."""
+        return self.name, frozenset(self.labels.items())
+
+    @property
     def text(self) -> str:
         """Name and labels as they stand in the text."""
         return self.identity.decode()
@@ -74,29 +79,31 @@ class ExpositionReader:
         samples = self._read_unchanged(body)
         if samples is not None:
             return Exposition(samples, self._generation)
-        samples = {}
-        fresh, rejected = self._read_lines(body, samples)
-        if fresh or len(samples) != len(self._known):
-            self._known = {series.identity: series for series in samples}
+        samples, known, rejected = self._read_lines(body)
+        if known != self._known:
+            self._known = known
             self._generation += 1
         return Exposition(samples, self._generation, len(rejected), tuple(rejected[:SHOWN_REJECTS]))
 
     def _read_unchanged(self, body: bytes) -> dict[Series, float] | None:
         """All values at once, where nothing but values has changed; None where it must be read line by line."""
         words = _COMMENT.sub(b"", b"\n" + body).split()
-        texts = words[1::2]
-        series = list(map(self._known.get, words[::2]))
-        if len(series) != len(texts) or None in series or b"_" in b" ".join(texts):  # float() would read over a "_"
+        names, texts = words[::2], words[1::2]
+        series = list(map(self._known.get, names))
+        if len(names) != len(texts) or None in series or b"_" in b" ".join(texts):  # float() would read over a "_"
             return None
         try:
             samples = dict(zip(series, map(float, texts), strict=True))
         except ValueError:
             return None
-        return samples if len(samples) == len(self._known) else None  # type: ignore[return-value]
+        complete = len(set(names)) == len(self._known)
+        return samples if complete else None  # type: ignore[return-value]
 
-    def _read_lines(self, body: bytes, samples: dict[Series, float]) -> tuple[dict[bytes, Series], list[Rejected]]:
-        """Read line by line, into ``samples``: the series that are new, and what is no sample."""
-        fresh: dict[bytes, Series] = {}
+    def _read_lines(self, body: bytes) -> tuple[dict[Series, float], dict[bytes, Series], list[Rejected]]:
+        """Read line by line: the samples, the series by their text, and what is no sample."""
+        samples: dict[Series, float] = {}
+        known: dict[bytes, Series] = {}
+        same = {series.key: series for series in self._known.values()}
         rejected: list[Rejected] = []
         for number, line in enumerate(body.split(b"\n"), start=1):
             line = line.strip()
@@ -105,19 +112,22 @@ class ExpositionReader:
             identity_end = line.rfind(b"}") + 1 or _first_blank(line)
             identity = line[:identity_end]
             value = _parse_value(line[identity_end:])
-            series = self._known.get(identity) or fresh.get(identity) or _parse_identity(identity)
+            series = known.get(identity) or self._known.get(identity)
+            if series is None and (parsed := _parse_identity(identity)) is not None:
+                series = same.setdefault(parsed.key, parsed)  # labels in another order are the same series
             if series is None or value is None:
                 rejected.append(Rejected(number, _NAME.match(line)[0].decode()))  # type: ignore[index]
                 continue
-            if identity not in self._known:
-                fresh[identity] = series
+            known[identity] = series
             samples[series] = value
-        return fresh, rejected
+        return samples, known, rejected
 
 
 _HASH = ord("#")
 _COMMENT = re.compile(rb"\n#[^\n]*")
 _NAME = re.compile(rb"[a-zA-Z0-9_:]{0,80}")
+_PROBE = 6174.0
+"""A value that is put behind a name and labels to have them parsed."""
 _NUMBER_CHARACTERS = frozenset(b"0123456789+-.eE")
 _SPECIAL_VALUES = {
     b"nan": float("nan"),
@@ -137,21 +147,19 @@ def _parse_identity(identity: bytes) -> Series | None:
     if len(identity) > MAX_LINE_BYTES:
         return None
     try:
-        text = identity.decode()
-        # str.splitlines knows more line ends than the format does; the parser reads lines from a text stream.
-        families = list(text_string_to_metric_families(text + " 0\n"))
+        families = list(text_string_to_metric_families(f"{identity.decode()} {_PROBE}\n"))
     except (ValueError, IndexError, KeyError):
         return None
     samples = [sample for family in families for sample in family.samples]
-    if len(samples) != 1 or samples[0].value != 0:
-        return None
+    if len(samples) != 1 or samples[0].value != _PROBE or samples[0].timestamp is not None:
+        return None  # more stands there than a name and labels
     return Series(samples[0].name, samples[0].labels, identity)
 
 
 def _parse_value(text: bytes) -> float | None:
     """The value before an optional timestamp; None when it is no number of the format."""
     words = text.split()
-    if not 1 <= len(words) <= 2:
+    if not words or (len(words) > 1 and not _is_timestamp(words[1:])):
         return None
     word = words[0]
     if not _NUMBER_CHARACTERS.issuperset(word):
@@ -160,3 +168,8 @@ def _parse_value(text: bytes) -> float | None:
         return float(word)
     except ValueError:
         return None
+
+
+def _is_timestamp(words: list[bytes]) -> bool:
+    """True for whole milliseconds, which are read over."""
+    return len(words) == 1 and words[0].removeprefix(b"-").isdigit()

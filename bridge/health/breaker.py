@@ -110,6 +110,10 @@ def follow(
     """
     reported = "reported by the gateway"
     walk = _walk(before, now, moved) if before is not None else []
+    if walk and shown is not before and walk[0] is shown:
+        walk = walk[1:]  # rejections had told of this one before the gateway did
+        if not walk:
+            return []
     if walk:
         passing = f"{reported} (counted between two polls)"
         return [*((state, passing) for state in walk[:-1]), (walk[-1], passing if walk[-1] == before else reported)]

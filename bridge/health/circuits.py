@@ -7,15 +7,13 @@ from dataclasses import dataclass, field, replace
 
 from bridge.health import breaker, windows
 from bridge.health.breaker import Derivation, Traffic
-from bridge.health.memory import Memory
+from bridge.health.memory import STEPPING_SIGNALS, Memory
 from bridge.health.roster import VANISHED_AFTER_POLLS
 from bridge.model import Circuit, CircuitState, CounterId, Event, Key, Signals
 from bridge.policy import BreakerPolicy
 
 Rises = Mapping[str, Mapping[CounterId, float]]
 """What each counter rose by since the poll before, signal by signal."""
-STEPPING = frozenset({"requests", "successes", "failures", "rejected", "transitions", "outages"})
-"""Counters whose steps from poll to poll matter here; histograms do not."""
 REPORTED, DERIVED = "gateway", "bridge"
 
 
@@ -23,6 +21,7 @@ REPORTED, DERIVED = "gateway", "bridge"
 class CircuitsAfter:
     """The circuits after a poll, what to remember of them, and what happened."""
 
+    at: float
     circuits: dict[Key, Circuit] = field(default_factory=dict)
     reported: dict[Key, CircuitState] = field(default_factory=dict)
     derivations: dict[Key, Derivation] = field(default_factory=dict)
@@ -32,7 +31,12 @@ class CircuitsAfter:
     def shown(self) -> tuple[Circuit, ...]:
         """The circuits as this poll shows them: one whose line is missing is not known just now."""
         return tuple(
-            replace(circuit, state=None, reason="not in this poll's exposition") if key in self.unreported else circuit
+            replace(
+                circuit,
+                opens=tuple(opened for opened in circuit.opens if opened > self.at - breaker.DAY_SECONDS),
+                state=None if key in self.unreported else circuit.state,
+                reason="not in this poll's exposition" if key in self.unreported else circuit.reason,
+            )
             for key, circuit in sorted(self.circuits.items())
         )
 
@@ -41,8 +45,8 @@ def update(
     memory: Memory, signals: Signals, roster: Mapping[str, int], at: float, policy: BreakerPolicy
 ) -> CircuitsAfter:
     """Every circuit after this poll. A provider's own breaker, once known, stands for all of its models."""
-    after = CircuitsAfter()
-    earlier, counters = _stepping(memory.counters), _stepping(signals.counters)
+    after = CircuitsAfter(at)
+    earlier, counters = memory.last_known, _stepping(signals.counters)
     rises = windows.by_signal(windows.steps(earlier, counters))
     traffic = _traffic(rises)
     restarted = windows.was_reset(earlier, counters)
@@ -59,7 +63,7 @@ def update(
 
 
 def _stepping(counters: Mapping[CounterId, float]) -> dict[CounterId, float]:
-    return {counter: value for counter, value in counters.items() if counter.signal in STEPPING}
+    return {counter: value for counter, value in counters.items() if counter.signal in STEPPING_SIGNALS}
 
 
 def _traffic(rises: Rises) -> dict[Key, Traffic]:
@@ -176,7 +180,7 @@ def _derive_others(
     policy: BreakerPolicy,
 ) -> None:
     for key in keys:
-        circuit = after.circuits.get(key) or memory.circuits.get(key) or breaker.unseen(key, DERIVED, at)
+        circuit = after.circuits.get(key) or _derived_before(memory, key) or breaker.unseen(key, DERIVED, at)
         known = circuit.state is not None
         state = circuit.state if circuit.state is not None else CircuitState.CLOSED
         memory_of_it = memory.derivations.get(key, Derivation())
@@ -186,6 +190,12 @@ def _derive_others(
         after.circuits[key], events = breaker.enter(circuit, steps, at)
         after.derivations[key] = derivation
         after.events.extend(events)
+
+
+def _derived_before(memory: Memory, key: Key) -> Circuit | None:
+    """A circuit the bridge derived at the poll before; not one the gateway reported, which is another."""
+    circuit = memory.circuits.get(key)
+    return circuit if circuit is not None and circuit.source == DERIVED else None
 
 
 def _keys_to_derive(
@@ -226,6 +236,7 @@ def _keys_to_derive(
             keys.append(whole)
             continue
         keys.extend(key for key in sorted(candidates) if key.model and key not in after.reported)
-        if not any(key.model for key in candidates):
+        reports_models = any(key.provider == provider for key in after.reported)
+        if not reports_models and not any(key.model for key in candidates):
             keys.append(whole)
     return keys

@@ -11,6 +11,8 @@ from bridge.model import Circuit, CircuitState, CounterId, Key, Status
 
 RATE_WINDOW_SECONDS = 300.0
 AVAILABILITY_WINDOW_SECONDS = 3_600.0
+STEPPING_SIGNALS = frozenset({"requests", "successes", "failures", "rejected", "transitions", "outages"})
+"""Counters whose steps from poll to poll matter; histograms are only looked at over windows."""
 TRAFFIC_SIGNALS = frozenset({"requests", "failures"})
 
 
@@ -22,6 +24,8 @@ class Memory:
     """When the last good poll was."""
     counters: Mapping[CounterId, float] = field(default_factory=dict)
     """The counters of the last good poll."""
+    last_known: Mapping[CounterId, float] = field(default_factory=dict)
+    """The last value of each counter that steps, for as long as it is in the window: it may miss a poll."""
     recent: Window = field(default_factory=lambda: Window(RATE_WINDOW_SECONDS))
     """All counters, over the window of rates."""
     hour: Window = field(default_factory=lambda: Window(AVAILABILITY_WINDOW_SECONDS))
@@ -50,10 +54,18 @@ class Memory:
             self,
             at=at,
             counters=counters,
+            last_known={**self._still_known(at), **{c: v for c, v in counters.items() if c.signal in STEPPING_SIGNALS}},
             recent=self.recent.append(at, counters),
             hour=self.hour.append(at, traffic),
         )
 
+    def _still_known(self, at: float) -> Mapping[CounterId, float]:
+        """Last values that are not too old to count from: none, when there was no good poll for a whole window."""
+        if self.at is None or at - self.at > self.recent.seconds:
+            return {}
+        alive = set(self.recent.ids)
+        return {counter: value for counter, value in self.last_known.items() if counter in alive}
+
     def with_windows_of(self, other: Memory) -> Memory:
         """This memory with the counters and windows of another."""
-        return replace(self, counters=other.counters, recent=other.recent, hour=other.hour)
+        return replace(self, counters=other.counters, last_known=other.last_known, recent=other.recent, hour=other.hour)

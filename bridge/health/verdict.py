@@ -101,7 +101,8 @@ def _error_rate(case: Case, provider: str, gauges: Gauges) -> Evidence:
     note = OVER_WINDOW
     if value is None:
         requests = case.traffic.requests.get(provider)
-        note = "one poll is not enough for a rate" if requests is None else f"no requests {OVER_WINDOW}"
+        new = requests is None or provider in case.traffic.failures_too_new
+        note = "one poll is not enough for a rate" if new else f"no requests {OVER_WINDOW}"
     return Evidence("error rate", value, "ratio", f"bridge, from {_source(case, 'failures')}", note)
 
 
