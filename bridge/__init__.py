@@ -13,10 +13,12 @@ from bridge.bridge import Bridge
 from bridge.gateway import dialect
 from bridge.gateway.client import GatewayClient
 from bridge.gateway.source import GatewaySource
+from bridge.history.remote import RemoteHistory
 from bridge.history.store import Store
 from bridge.poller import Poller
+from bridge.queries.cache import AnswerCache
 from bridge.settings import ConfigurationError, Settings, load
-from bridge.web import auth, errors, oncall, operations, simplejson
+from bridge.web import auth, errors, exposition, oncall, operations, simplejson
 
 MAX_BODY_BYTES = 1024 * 1024
 
@@ -50,16 +52,33 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.time) ->
         max_bytes=settings.max_exposition_bytes,
     )
     source = GatewaySource(client, dialect.select(settings.dialect))
-    poller = Poller(source, store, settings.policy, interval_seconds=settings.poll_interval_seconds, clock=clock)
+    metrics = exposition.OwnMetrics()
+    poller = Poller(
+        source,
+        store,
+        settings.policy,
+        interval_seconds=settings.poll_interval_seconds,
+        clock=clock,
+        observe=metrics.poll,
+    )
 
     app = Flask("bridge", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
-    app.extensions["bridge"] = Bridge(settings, store, poller, clock)
+    app.extensions["bridge"] = Bridge(
+        settings, store, poller, clock, AnswerCache(observe=metrics.lookup), metrics, remote=_remote_history(settings)
+    )
+    exposition.register(app, metrics)
     auth.register(app, settings)
     errors.register(app)
     for face in (oncall, simplejson, operations):
         app.register_blueprint(face.blueprint)
         app.register_blueprint(face.blueprint, url_prefix="/api", name=f"api_{face.blueprint.name}")
     return app
+
+
+def _remote_history(settings: Settings) -> RemoteHistory | None:
+    if settings.history_url is None:
+        return None
+    return RemoteHistory(settings.history_url, tenant=settings.history_tenant, token=settings.history_token)

@@ -9,11 +9,13 @@ from typing import cast
 
 from flask import current_app
 
+from bridge.history.remote import RemoteHistory
 from bridge.history.store import Store
 from bridge.poller import Poller
 from bridge.queries.cache import AnswerCache
 from bridge.queries.view import View
 from bridge.settings import Settings
+from bridge.web.exposition import Exposition, OwnMetrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,10 @@ class Bridge:
     poller: Poller
     clock: Callable[[], float] = time.time
     answers: AnswerCache = field(default_factory=AnswerCache)
+    metrics: OwnMetrics = field(default_factory=OwnMetrics)
+    exposition: Exposition = field(default_factory=Exposition)
+    remote: RemoteHistory | None = None
+    """Where older history is kept; None without ``HISTORY_URL``."""
 
     def start(self) -> None:
         """Begin to poll (or to wait for the lead). After fork."""
@@ -33,6 +39,8 @@ class Bridge:
     def stop(self) -> None:
         """End polling and give the lead away."""
         self.poller.stop()
+        if self.remote is not None:
+            self.remote.close()
 
     def view(self) -> View:
         """What is known now, the same in every worker."""

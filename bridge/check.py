@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from bridge.gateway.client import GatewayClient
-from bridge.gateway.dialect import Dialect
+from bridge.gateway.dialect import Dialect, SignalSource
 from bridge.gateway.exposition import Exposition, ExpositionReader
 from bridge.gateway.plan import Chosen, not_recognised, recognise
 from bridge.gateway.translate import Translator
@@ -61,13 +61,16 @@ def check(body: bytes, dialects: Sequence[Dialect]) -> Finding:
     parts = [
         _lines(exposition),
         _recognised(dialects, recognised, exposition),
-        _read(plan),
+        "The gateway says that its own scrape failed: the bridge would refuse this poll\n"
+        if signals.scrape_succeeded is False
+        else "",
+        _read(plan, exposition),
         _unread(plan, exposition),
         *(f"Notice: {printable(notice)}\n" for notice in signals.notices if recognised),
         "Providers (rates, error rates and latencies need a second poll)\n" + _table(tables.providers(view, _all)),
         "Circuits\n" + _table(tables.circuits(view, _all)),
     ]
-    return Finding("\n".join(parts), bool(recognised))
+    return Finding("\n".join(part for part in parts if part), bool(recognised))
 
 
 def _all(_labels: dict[str, str]) -> bool:
@@ -75,7 +78,7 @@ def _all(_labels: dict[str, str]) -> bool:
 
 
 def _table(table: Table) -> str:
-    return text_table(table) if table.rows else "(none)\n"
+    return text_table(table, time.time()) if table.rows else "(none)\n"
 
 
 def _lines(exposition: Exposition) -> str:
@@ -98,20 +101,30 @@ def _recognised(dialects: Sequence[Dialect], recognised: Sequence[Dialect], expo
     return "\n".join(told) + "\n"
 
 
-def _read(plan: Sequence[Chosen]) -> str:
-    columns = (Column("Signal"), Column("Family"), Column("Dialect"), Column("Provider"), Column("Model"), Column("As"))
-    rows: list[Sequence[Cell]] = [
-        [
-            chosen.source.signal,
-            chosen.source.family,
-            chosen.dialect,
-            chosen.source.provider.label,
-            chosen.source.model or "",
-            chosen.source.unit or "",
-        ]
-        for chosen in plan
-    ]
-    return "Read\n" + _table(Table("read", columns, rows))
+def _read(plan: Sequence[Chosen], exposition: Exposition) -> str:
+    """What is read as what; and where a family is there, but none of its series has the label that says whose it is."""
+    columns = tuple(Column(title) for title in ("Signal", "Family", "Dialect", "Provider", "Model", "As"))
+    rows: list[Sequence[Cell]] = []
+    nobodys = []
+    for chosen in plan:
+        source = chosen.source
+        names = [chosen.source.signal, source.family, chosen.dialect, source.provider.label, source.model or ""]
+        present = any(series.name in source.sample_names() for series in exposition.samples)
+        if present and not _series_count(source, exposition):
+            nobodys.append(
+                f"Not read: no series of {source.family} counts for {source.signal} by {source.provider.label}\n"
+            )
+        else:
+            rows.append([*names, source.unit or ""])
+    return "Read\n" + _table(Table("read", columns, rows)) + "".join(nobodys)
+
+
+def _series_count(source: SignalSource, exposition: Exposition) -> int:
+    names = source.sample_names()
+    return sum(
+        series.name in names and bool(source.provider.name(series.labels)) and source.counts(series.labels)
+        for series in exposition.samples
+    )
 
 
 def _unread(plan: Sequence[Chosen], exposition: Exposition) -> str:

@@ -48,6 +48,19 @@ class Key(NamedTuple):
         return f"{self.provider} / {self.model}" if self.model else self.provider
 
 
+class Named(NamedTuple):
+    """A name in use for what the gateway tells apart by labels that are never shown (``identity`` in a dialect)."""
+
+    dialect: str
+    digest: str
+    """Of the labels' values."""
+    rank: int
+    """Which entry of the dialect gave the name."""
+    name: Key
+    number: int
+    """1 for the first of this name."""
+
+
 class CounterId(NamedTuple):
     """One counter series of the gateway and the signal it feeds.
 
@@ -88,6 +101,8 @@ class Signals:
     """What the gateway says of its own scrape; ``None`` where it says nothing."""
     samples: int = 0
     rejected_lines: int = 0
+    names: tuple[Named, ...] = ()
+    """The names in use for identities."""
     kinds: Mapping[str, str] = field(default_factory=dict)
     """What a provider is, where it is no LLM provider (``GPU node``)."""
     notices: tuple[str, ...] = ()
@@ -215,6 +230,13 @@ class Poll:
     outcome: str
     message: str
     seconds: float
+    clock: float | None = None
+    """What the clock said, where that is not ``at``: it had jumped back, and times of polls never do."""
+
+    @property
+    def seen_at(self) -> float:
+        """When the poll was, by the clock: what its age is counted from."""
+        return self.at if self.clock is None else self.clock
 
     @property
     def good(self) -> bool:

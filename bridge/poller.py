@@ -27,6 +27,8 @@ from bridge.policy import Policy
 
 TAKEOVER_SECONDS = 0.5
 """How often a waiting worker tries for the lead."""
+SHORTEST_STEP_SECONDS = 0.001
+"""Between two polls while the clock is behind the last one: so it catches up, and times still rise."""
 MAX_EVENTS_KEPT = 10_000
 """Events that wait for a log that can be written again."""
 
@@ -44,18 +46,20 @@ class Poller:
         *,
         interval_seconds: float,
         clock: Callable[[], float] = time.time,
+        observe: Callable[[Poll], None] = lambda _: None,
     ) -> None:
+        """``observe`` is told of every poll once it is recorded."""
         self._source = source
         self._store = store
         self._policy = policy
         self._interval = interval_seconds
         self._clock = clock
+        self._observe = observe
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._memory = Memory()
         self._failing_since: float | None = None
         self._last_at = 0.0
-        self._last_monotonic = 0.0
         self._unwritten: list[Event] = []
         self._sources: Mapping[str, tuple[str, str]] | None = None
         self._rejected_lines = 0
@@ -96,15 +100,15 @@ class Poller:
     def resume(self) -> None:
         """Go on from the log."""
         self._memory = self._store.memory()
+        self._source.restore(self._memory.names)
         latest = self._store.latest()
         if latest is not None:
             self._last_at = latest.poll.at
-            self._last_monotonic = time.monotonic()
             self._failing_since = latest.failing_since
 
     def poll_once(self) -> Poll:
         """Poll now, and write down how it went. Never raises for what the gateway or the disk does."""
-        at = self._stamp()
+        clock, at = self._clock(), self._stamp()
         started = time.monotonic()
         snapshot: Snapshot | None = None
         events: list[Event] = []
@@ -121,15 +125,16 @@ class Poller:
         except Exception as error:
             log.exception("poll_broke", message="a mistake of the bridge's own: this poll counts as failed")
             outcome, message = "internal_error", f"the bridge could not assess this poll: {type(error).__name__}"
-        poll = Poll(at, self._interval, outcome, message, time.monotonic() - started)
+        poll = Poll(at, self._interval, outcome, message, time.monotonic() - started, clock if clock < at else None)
         self._record(poll, snapshot, [*self._gateway_event(poll), *events])
+        self._observe(poll)
         return poll
 
     def _log_reading(self, signals: Signals) -> None:
         """Say which dialect gives which signal, and which lines cannot be read, whenever that is new."""
         if signals.sources != self._sources:
             given = {signal: f"{family} ({name})" for signal, (family, name) in signals.sources.items()}
-            message = f"read as {', '.join(signals.dialects)}" if signals.dialects else signals.notices[-1]
+            message = f"read as {', '.join(signals.dialects)}" if signals.dialects else "; ".join(signals.notices)
             log.info("dialects", message=message, signals=given)
         if signals.rejected_lines != self._rejected_lines:
             message = f"{signals.rejected_lines} lines could not be read"
@@ -176,11 +181,8 @@ class Poller:
 
     def _stamp(self) -> float:
         """The poll's time: the clock's, but never before the last poll's, even when the clock jumps back."""
-        now, monotonic = self._clock(), time.monotonic()
-        if now <= self._last_at:
-            now = self._last_at + max(0.001, monotonic - self._last_monotonic)
-        self._last_at, self._last_monotonic = now, monotonic
-        return now
+        self._last_at = max(self._clock(), self._last_at + SHORTEST_STEP_SECONDS)
+        return self._last_at
 
 
 class _Lead:

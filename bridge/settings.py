@@ -62,6 +62,10 @@ class Settings:
     max_exposition_bytes: int = 64 * 2**20
     data_dir: Path = Path("data")
     history_retention_seconds: float = 7 * DAY_SECONDS
+    history_url: str | None = None
+    """Base URL of a Prometheus-compatible API, below which ``/api/v1`` is found; without a slash at its end."""
+    history_tenant: str | None = None
+    history_token: str | None = field(default=None, repr=False)
     policy: Policy = field(default_factory=Policy)
     bridge_token: str | None = field(default=None, repr=False)
     bridge_basic_auth: str | None = field(default=None, repr=False)
@@ -97,6 +101,9 @@ def load(environ: Mapping[str, str]) -> Settings:
         history_retention_seconds=read.value(
             "HISTORY_RETENTION", default.history_retention_seconds, _duration(60.0), "7d"
         ),
+        history_url=_history_url(read),
+        history_tenant=read.value("HISTORY_TENANT", default.history_tenant, _header_text, "anonymous"),
+        history_token=read.secret("HISTORY_TOKEN", _token, "the token alone, without 'Bearer'"),
         policy=_policy(read, default.policy),
         bridge_token=read.secret("BRIDGE_TOKEN", _token, "a long random word"),
         bridge_basic_auth=read.secret("BRIDGE_BASIC_AUTH", _user_and_password, "grafana:a-long-password"),
@@ -191,29 +198,40 @@ def _shown(text: str) -> str:
 
 def _gateway_url(read: _Reader) -> str:
     name = "API_BASE_URL" if read.text("API_BASE_URL") and not read.text("GATEWAYZ_API_URL") else "GATEWAYZ_API_URL"
-    text, example = read.text(name), "https://gateway.example.com"
-    if not text:
+    example = "https://gateway.example.com"
+    if not read.text(name):
         read.wrong(name, f"{name} is not set: the gateway's base URL; for example {name}={example}")
-        return ""
+    return _base_url(read, name, "GATEWAY_TOKEN", example) or ""
+
+
+def _history_url(read: _Reader) -> str | None:
+    return _base_url(read, "HISTORY_URL", "HISTORY_TOKEN", "http://mimir:9009/prometheus")
+
+
+def _base_url(read: _Reader, name: str, token_name: str, example: str) -> str | None:
+    """A base URL; None when it is not set, or wrong. Credentials belong into the variable ``token_name``."""
+    text = read.text(name)
+    if not text:
+        return None
     try:
-        return _base_url(text)
+        return _checked_url(text, token_name)
     except ValueError as reason:
         # What stands around these characters may be a password or a token.
         scheme, separator, _ = text.partition("://")
         hidden = scheme + "://…" if separator and scheme in ("http", "https") else "…"
         shown = _shown(hidden if set("@?#") & set(text) else text)
         read.wrong(name, f"{name}={shown}: {reason}; for example {name}={example}")
-        return ""
+        return None
 
 
-def _base_url(text: str) -> str:
+def _checked_url(text: str, token_name: str) -> str:
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
     except ValueError:
         host, port, parts = None, None, urlsplit("")
     if "@" in text:
-        raise ValueError("holds a user name or password: leave them out and set GATEWAY_TOKEN")
+        raise ValueError(f"holds a user name or password: leave them out and set {token_name}")
     if parts.scheme not in ("http", "https") or not host or port == 0 or not re.fullmatch(r"[!-~]+", text):
         raise ValueError("not a URL that begins with http:// or https:// and a host")
     if set("?#") & set(text):
@@ -289,6 +307,12 @@ def _token(text: str) -> str:
     return text
 
 
+def _header_text(text: str) -> str:
+    if not re.fullmatch(r"[ -~]{1,200}", text):
+        raise ValueError("not plain ASCII text of at most 200 characters, as a header can carry")
+    return text
+
+
 def _user_and_password(text: str) -> str:
     user, _, password = text.partition(":")
     if not user or not password or not text.isprintable():
@@ -298,8 +322,9 @@ def _user_and_password(text: str) -> str:
 
 def _dialect(text: str) -> str:
     built_in = sorted(file.stem for file in _DIALECTS.glob("*.toml"))
-    if text != "auto" and text not in built_in and not Path(text).is_file():
-        raise ValueError(f"neither auto, nor built in ({', '.join(built_in)}), nor a file that exists")
+    for name in text.split(","):
+        if name.strip() not in ("auto", *built_in) and not Path(name.strip()).is_file():
+            raise ValueError(f"neither auto, nor built in ({', '.join(built_in)}), nor a file that exists")
     return text
 
 

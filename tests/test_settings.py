@@ -12,7 +12,12 @@ from bridge.policy import BreakerPolicy, Policy
 from bridge.settings import ConfigurationError, Settings, load, parse_duration, parse_size
 
 URL = "https://gateway.example.com"
-SECRETS = {"GATEWAY_TOKEN": "up-s3cret", "BRIDGE_TOKEN": "down-s3cret", "BRIDGE_BASIC_AUTH": "grafana:pa55word"}
+SECRETS = {
+    "GATEWAY_TOKEN": "up-s3cret",
+    "BRIDGE_TOKEN": "down-s3cret",
+    "BRIDGE_BASIC_AUTH": "grafana:pa55word",
+    "HISTORY_TOKEN": "past-s3cret",
+}
 
 
 def load_with(**environ: str) -> Settings:
@@ -42,6 +47,9 @@ class TestDefaults:
             max_exposition_bytes=67_108_864,
             data_dir=Path("./data"),
             history_retention_seconds=604_800.0,
+            history_url=None,
+            history_tenant=None,
+            history_token=None,
             policy=Policy(BreakerPolicy(5, 2, 60.0, 60.0, 0.5, 10, 2), 2.0, 10.0),
             bridge_token=None,
             bridge_basic_auth=None,
@@ -71,6 +79,9 @@ class TestValues:
             ("MAX_EXPOSITION_BYTES", "1GiB", "max_exposition_bytes", 2**30),
             ("DATA_DIR", "somewhere/new", "data_dir", Path("somewhere/new")),
             ("HISTORY_RETENTION", "90d", "history_retention_seconds", 90 * 86400.0),
+            ("HISTORY_URL", "http://mimir:9009/prometheus/", "history_url", "http://mimir:9009/prometheus"),
+            ("HISTORY_TENANT", "team a|team-b", "history_tenant", "team a|team-b"),
+            ("HISTORY_TOKEN", "abc.def", "history_token", "abc.def"),
             ("BRIDGE_TOKEN", "abc", "bridge_token", "abc"),
             ("BRIDGE_BASIC_AUTH", "grafana:with: colon, ünd space", "bridge_basic_auth", None),
             ("CORS_ORIGINS", "https://A.example, http://b:3000  *", "cors_origins", None),
@@ -126,7 +137,7 @@ class TestMistakes:
             ("GATEWAYZ_API_URL", "https://ho st", "not a URL that begins"),
             ("GATEWAY_METRICS_PATH", "metrics", "begins with /"),
             ("GATEWAY_METRICS_PATH", "/metrics?x=1", "no space, ? or #"),
-            ("GATEWAY_DIALECT", "gatewayz", "neither auto, nor built in (gatewayz-data"),
+            ("GATEWAY_DIALECT", "gatewayz", "neither auto, nor built in (circuit-breaker"),
             ("POLL_INTERVAL", "soon", "not a duration: whole numbers with the units y w d h m s ms"),
             ("POLL_INTERVAL", "15 s", "not a duration"),
             ("POLL_INTERVAL", "500ms", "too short: at least 1s"),
@@ -142,6 +153,10 @@ class TestMistakes:
             ("DATA_DIR", f"{__file__}/below", "is not a directory that this process may write to"),
             ("HISTORY_RETENTION", "7", "too short: at least 60s"),
             ("HISTORY_RETENTION", "101y", "at most 100y"),
+            ("HISTORY_URL", "mimir:9009", "not a URL that begins with http:// or https:// and a host"),
+            ("HISTORY_TENANT", "größe", "not plain ASCII text"),
+            ("HISTORY_TENANT", "a\nX-Other: b", "not plain ASCII text"),
+            ("HISTORY_TENANT", "a" * 201, "at most 200 characters"),
             ("BREAKER_FAILURE_THRESHOLD", "0", "not a whole number from 1 to 1000000"),
             ("BREAKER_SUCCESS_THRESHOLD", "2.5", "not a whole number"),
             ("BREAKER_TIMEOUT", "none", "not a duration"),
@@ -162,7 +177,8 @@ class TestMistakes:
         self, name: str, text: str, reason: str
     ) -> None:
         [mistake] = mistakes(**{name: text})
-        assert mistake.startswith(f"{name}={text!r}: ")
+        shown = text if len(text) <= 80 else text[:80] + "…"
+        assert mistake.startswith(f"{name}={shown!r}: ")
         assert reason in mistake
         assert f"; for example {name}=" in mistake
 
@@ -205,7 +221,7 @@ class TestMistakes:
 class TestSecrets:
     def test_they_are_not_in_the_representation(self) -> None:
         settings = load_with(**SECRETS)
-        assert (settings.gateway_token, settings.bridge_token, settings.bridge_basic_auth) == tuple(SECRETS.values())
+        assert {name: getattr(settings, name.lower()) for name in SECRETS} == SECRETS
         assert not any(secret in repr(settings) for secret in SECRETS.values())
 
     @pytest.mark.parametrize(
@@ -214,6 +230,9 @@ class TestSecrets:
             ("GATEWAY_TOKEN", "hush-hush\n"),
             ("GATEWAY_TOKEN", "Bearer hush-hush"),
             ("GATEWAY_TOKEN", "hush-hush\x00"),
+            ("HISTORY_TOKEN", "Bearer hush-hush"),
+            ("HISTORY_URL", "https://user:hush-hush@mimir.example.com"),
+            ("HISTORY_URL", "https://mimir.example.com/?token=hush-hush"),
             ("BRIDGE_TOKEN", "hush-hüsh-hush-hush"),
             ("BRIDGE_BASIC_AUTH", "hush-hush"),
             ("BRIDGE_BASIC_AUTH", ":hush-hush"),
@@ -234,6 +253,8 @@ class TestSecrets:
     def test_credentials_in_the_url_are_refused_with_a_way_out(self) -> None:
         [mistake] = mistakes(GATEWAYZ_API_URL="https://user:password@gateway.example.com")
         assert "set GATEWAY_TOKEN" in mistake
+        [mistake] = mistakes(HISTORY_URL="https://user:password@mimir.example.com")
+        assert "set HISTORY_TOKEN" in mistake
 
 
 class TestDuration:

@@ -41,7 +41,7 @@ def _body(place: str) -> bytes:
     if place == "-":
         return sys.stdin.buffer.read()
     if "://" in place:
-        return check.fetch(place, os.environ.get("GATEWAY_TOKEN"))
+        return check.fetch(place, os.environ.get("GATEWAY_TOKEN") or None)
     return Path(place).read_bytes()
 
 

@@ -28,6 +28,10 @@ UNITS: Mapping[str, Mapping[str, float]] = {
 """Units a signal may come in, and the factor that brings each to the bridge's own."""
 COUNTERS = frozenset({"requests", "successes", "failures", "rejected", "transitions", "outages"})
 SIGNALS = frozenset(UNITS) | COUNTERS | {"circuit_state", "impairment"}
+NUMERIC_STATES = {"0": "closed", "1": "open", "2": "half_open"}
+STATES = frozenset(NUMERIC_STATES.values())
+PER_PROVIDER = frozenset({"reported_score", "availability", "error_rate", "latency"})
+"""Gauges that are of a provider, never of one model."""
 COMBINATIONS = ("sum", "mean", "lowest", "highest")
 
 
@@ -92,8 +96,10 @@ class SignalSource:
     """Label values that keep a series from counting (``except`` in the file)."""
     tied: str | None = None
     """Name of what produces this signal inside the gateway: when one signal tied to it is impossible, all are."""
-    identity: str | None = None
-    """Label that tells apart what goes by one name. Never shown: the second of a name is called ``name #2``.
+    states: Mapping[str, str] = field(default_factory=dict)
+    """What the gateway's own words or numbers for states mean, as ``{ "2" = "open" }``; else 0, 1, 2 and the words."""
+    identity: tuple[str, ...] = ()
+    """Labels that tell apart what goes by one name. Never shown: the second of a name is called ``name #2``.
 
     Where one identity goes by several names, the entry that stands first in the file gives the one that is shown.
     """
@@ -110,6 +116,16 @@ class SignalSource:
     def factor(self) -> float:
         """Multiplies a published value into the bridge's unit."""
         return UNITS[self.signal][self.unit] if self.unit else 1.0
+
+    def state_word(self, word: str) -> str:
+        """A one-hot state's label value as ``closed``, ``open`` or ``half_open``; as it is when it means nothing."""
+        return self.states.get(word, word.lower())
+
+    def state_of(self, number: float) -> str | None:
+        """What a numeric state means; None when it means nothing."""
+        if self.open_above is not None:
+            return "open" if number > self.open_above else "closed"
+        return (self.states or NUMERIC_STATES).get(f"{number:g}")
 
     def sample_names(self) -> tuple[str, ...]:
         """The names its samples carry in the text."""
@@ -153,6 +169,8 @@ def select(choice: str) -> tuple[Dialect, ...]:
                 f"no dialect {name!r}: built in are {', '.join(dialects)}; or give the path of a TOML file"
             )
         chosen.append(dialects[name] if name in dialects else load(Path(name)))
+    if not chosen:
+        raise DialectError(f"no dialect is named: built in are {', '.join(dialects)}; or give the path of a TOML file")
     refuse_rivals(chosen)
     return tuple(chosen)
 
@@ -227,8 +245,20 @@ def _source(entry: object, number: int) -> SignalSource:
     if not isinstance(entry, dict):
         raise DialectError(f"{where}: want a table, as [[signals]]")
     where = f"signal {number} ({entry.get('signal', '?')})"
-    texts = ("model", "unit", "state", "from_state", "to_state", "tied", "identity", "combine", "kind")
-    known = {"signal", "family", "provider", "only", "except", "open_above", "own_name_only", "adds", *texts}
+    texts = ("model", "unit", "state", "from_state", "to_state", "tied", "combine", "kind")
+    known = {
+        "signal",
+        "family",
+        "provider",
+        "only",
+        "except",
+        "open_above",
+        "own_name_only",
+        "adds",
+        "identity",
+        "states",
+        *texts,
+    }
     _refuse_unknown(entry, known, where)
     signal = _text(entry, "signal", where)
     if signal not in SIGNALS:
@@ -244,6 +274,10 @@ def _source(entry: object, number: int) -> SignalSource:
         raise DialectError(f"{where}: combine {entry['combine']!r}: want one of {_listed(set(COMBINATIONS))}")
     if "open_above" in entry and (signal != "circuit_state" or not _is_number(entry["open_above"])):
         raise DialectError(f"{where}: open_above: want a number, for circuit_state alone, as open_above = 0")
+    if signal in PER_PROVIDER and "model" in entry:
+        raise DialectError(
+            f"{where}: model: {signal} is a provider's; leave model out (combine makes one number of many)"
+        )
     if entry.get("own_name_only") and "identity" not in entry:
         raise DialectError(f'{where}: own_name_only: want an identity beside it, as identity = "model_id"')
     return SignalSource(
@@ -251,6 +285,8 @@ def _source(entry: object, number: int) -> SignalSource:
         family=_text(entry, "family", where),
         provider=_name_rule(entry, where),
         open_above=entry.get("open_above"),
+        identity=_labels(entry, "identity", where),
+        states=_states(entry, where),
         own_name_only=_flag(entry, "own_name_only", where),
         adds=_flag(entry, "adds", where),
         only=_label_values(entry, "only", where),
@@ -277,6 +313,22 @@ def _name_rule(entry: Mapping[str, Any], where: str) -> NameRule:
     inside = f"{where}: provider"
     label, before = _text(rule, "label", inside), _optional_text(rule, "before", inside)
     return NameRule(label, before, _optional_text(rule, "default", inside))
+
+
+def _labels(entry: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:
+    """One label, or a list of them."""
+    value = entry.get(key, [])
+    labels = [value] if isinstance(value, str) else value
+    if not _is_words(labels) or (key in entry and not labels):
+        raise DialectError(f'{where}: {key}: want a label or a list of labels, as {key} = "model_id"')
+    return tuple(labels)
+
+
+def _states(entry: Mapping[str, Any], where: str) -> Mapping[str, str]:
+    states = entry.get("states", {})
+    if not isinstance(states, dict) or not all(isinstance(value, str) and value in STATES for value in states.values()):
+        raise DialectError(f'{where}: states: want words with one of {_listed(STATES)}, as states = {{ "2" = "open" }}')
+    return states
 
 
 def _flag(entry: Mapping[str, Any], key: str, where: str) -> bool:

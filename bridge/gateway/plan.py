@@ -219,16 +219,14 @@ def _route(series: Series, chosen: Chosen) -> Route | None:
     source, labels = chosen.source, series.labels
     provider = source.provider.name(labels)
     model = labels.get(source.model, "") if source.model else ""
-    value = labels.get(source.identity, "") if source.identity else ""
-    identity = (chosen.dialect, value) if value else None
+    identity = _identity(source, labels, chosen.dialect)
     nobody = not provider or (source.model in labels and not model)
     if (nobody and identity is None) or max(len(provider), len(model)) > MAX_NAME_LENGTH or not source.counts(labels):
         return None
-    key = Key(provider, model) if provider else Key("")
+    key = Key("") if nobody else Key(provider, model)
 
     def route(*, counter: str = "", detail: str = "", factor: float = 1.0, state: str | None = None) -> Route:
-        digest = hashlib.blake2b(series.text.encode(), digest_size=8).hexdigest()
-        id_ = CounterId(counter, provider, model, detail, digest) if counter else None
+        id_ = CounterId(counter, provider, model, detail, _digest(series.identity)) if counter else None
         return Route(source, key, chosen.rank, id_, factor, state, identity)
 
     if source.signal == "latency_histogram":
@@ -240,8 +238,18 @@ def _route(series: Series, chosen: Chosen) -> Route | None:
     if source.signal in COUNTERS:
         return route(counter=source.signal)
     if source.signal == "circuit_state" and source.state and source.state in labels:
-        return route(state=labels[source.state].lower())
+        return route(state=source.state_word(labels[source.state]))
     return route()
+
+
+def _digest(value: bytes) -> str:
+    return hashlib.blake2b(value, digest_size=8).hexdigest()
+
+
+def _identity(source: SignalSource, labels: Mapping[str, str], dialect: str) -> Identity | None:
+    """What a series says of its identity, as a digest; None when it says nothing of it."""
+    values = [labels.get(label, "") for label in source.identity]
+    return (dialect, _digest("\0".join(values).encode())) if values and values[-1] else None
 
 
 def _histogram_route(series: Series, source: SignalSource, route: Callable[..., Route]) -> Route | None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from bridge.gateway.client import GatewayClient
 from bridge.gateway.dialect import Dialect
 from bridge.gateway.errors import NotAnExposition, ScrapeFailed
 from bridge.gateway.exposition import ExpositionReader
 from bridge.gateway.translate import Translator
-from bridge.model import Signals
+from bridge.model import Named, Signals
 
 
 class GatewaySource:
@@ -29,6 +29,10 @@ class GatewaySource:
         if signals.scrape_succeeded is False:
             raise ScrapeFailed("the gateway answers, and says that its own scrape failed")
         return signals
+
+    def restore(self, names: Iterable[Named]) -> None:
+        """Go on with the names that were in use before a restart."""
+        self._translator.restore(names)
 
     def close(self) -> None:
         """Give the connection back."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bridge.gateway import plan as plans
@@ -11,7 +11,7 @@ from bridge.gateway.dialect import Dialect, SignalSource
 from bridge.gateway.exposition import Exposition, Series
 from bridge.gateway.identities import Identities
 from bridge.gateway.plan import STATE_WORDS, Plan, Route
-from bridge.model import CircuitState, CounterId, Key, Signals
+from bridge.model import CircuitState, CounterId, Key, Named, Signals
 
 RANGES = {"reported_score": (0.0, 100.0), "availability": (0.0, 100.0), "error_rate": (0.0, 1.0)}
 _COMBINE: Mapping[str | None, Callable[[Sequence[float]], float]] = {
@@ -31,6 +31,10 @@ class Translator:
         self._identities = Identities()
         self._plan = Plan((), ())
         self._generation = -1
+
+    def restore(self, names: Iterable[Named]) -> None:
+        """Go on with the names that were in use before a restart."""
+        self._identities.restore(names)
 
     def translate(self, exposition: Exposition) -> Signals:
         """What the exposition says. Nothing in it makes this raise; what is contradictory gets a notice."""
@@ -53,6 +57,7 @@ class Translator:
             samples=len(samples),
             rejected_lines=exposition.rejected_lines,
             first_rejected=tuple(str(rejected) for rejected in exposition.first_rejected),
+            names=self._identities.in_use(),
             kinds=plan.kinds,
             notices=(*plan.notices, *reading.notices),
         )
@@ -72,7 +77,7 @@ class _Reading:
     """Collects the gauges and states of one exposition."""
 
     gauges: dict[str, dict[Key, list[float]]] = field(default_factory=dict)
-    numeric_states: dict[Key, float] = field(default_factory=dict)
+    numeric_states: dict[Key, tuple[float, str | None]] = field(default_factory=dict)
     one_hot: dict[Key, dict[str, float]] = field(default_factory=dict)
     notices: dict[str, None] = field(default_factory=dict)
 
@@ -83,8 +88,7 @@ class _Reading:
         if route.state is not None:
             self.one_hot.setdefault(route.key, {})[route.state] = value
         elif route.source.signal == "circuit_state":
-            above = route.source.open_above
-            self.numeric_states[route.key] = value if above is None else float(value > above)
+            self.numeric_states[route.key] = value, route.source.state_of(value)
         else:
             self.gauges.setdefault(route.source.signal, {}).setdefault(route.key, []).append(value)
 
@@ -94,7 +98,7 @@ class _Reading:
         return {signal: self._in_our_unit(source) for signal, source in by_signal.items()}
 
     def _in_our_unit(self, source: SignalSource) -> dict[Key, float]:
-        combine = _COMBINE[source.combine]
+        combine = _COMBINE[source.combine or ("sum" if source.signal == "cost" else None)]
         published = {key: combine(values) for key, values in self.gauges[source.signal].items()}
         factor = source.factor
         if source.unit == "ratio or percent" and all(value <= 1 for value in published.values()):
@@ -111,11 +115,11 @@ class _Reading:
     def circuits(self) -> dict[Key, CircuitState]:
         """Each circuit's state, as far as it says one."""
         circuits: dict[Key, CircuitState] = {}
-        for key, number in self.numeric_states.items():
-            if number in (0, 1, 2):
-                circuits[key] = CircuitState(int(number))
+        for key, (number, word) in self.numeric_states.items():
+            if word is not None:
+                circuits[key] = STATE_WORDS[word]
             else:
-                self.notices[f"circuit state of {key} is {number:g}, not 0, 1 or 2: not known"] = None
+                self.notices[f"circuit state of {key} is {number:g}, which is no state: not known"] = None
         for key, states in self.one_hot.items():
             current = [STATE_WORDS[word] for word, value in states.items() if value == 1 and word in STATE_WORDS]
             if len(current) != 1:

@@ -25,6 +25,7 @@ def assess(memory: Memory, signals: Signals, at: float, policy: Policy) -> tuple
         unreported=breakers.unreported,
         absences=present,
         families=signals.families,
+        names=signals.names,
         lost_families=lost,
         disbelieved=evidence.disbelieved_ties(memory, signals),
     )

@@ -18,6 +18,9 @@ DAY_SECONDS = 86_400.0
 MAX_OPENS_KEPT = 1_000
 MAX_STEPS_BETWEEN_POLLS = 100
 
+REPORTED = "reported by the gateway"
+"""Why a circuit is in a state that its gateway says it is in."""
+
 Step = tuple[CircuitState, str]
 """A state entered, and why."""
 
@@ -100,15 +103,15 @@ def follow(
     now: CircuitState,
     moved: Mapping[tuple[str, str], float],
     traffic: Traffic,
+    reported: str = REPORTED,
 ) -> Sequence[Step]:
     """How a reported circuit got from ``before`` to ``now``: the states entered, in order.
 
     ``shown`` is the state the bridge holds it to be in, ``before`` the one last reported, and ``moved`` says how often
     each transition was counted since the poll before. Where that explains the way, the way is told in full, reopenings
     between two polls included; else only that the state is another one now. Rejections that nothing reported explains
-    prove that the circuit is open, whatever is said of it.
+    prove that the circuit is open, whatever is said of it. ``reported`` is the reason for what is reported.
     """
-    reported = "reported by the gateway"
     walk = _walk(before, now, moved) if before is not None else []
     if walk and shown is not before and walk[0] is shown:
         walk = walk[1:]  # rejections had told of this one before the gateway did

@@ -50,8 +50,10 @@ def update(
     rises = windows.by_signal(windows.steps(earlier, counters))
     traffic = _traffic(rises)
     restarted = windows.was_reset(earlier, counters)
-    reported = {**signals.circuits, **_told_by_outages(memory, signals, rises)}
-    _follow_reported(after, memory, reported, _moves(rises), traffic, at)
+    told = _told_by_outages(memory, signals, rises)
+    reported = {**dict.fromkeys(signals.circuits, ""), **{key: reason for key, (_, reason) in told.items()}}
+    states = {**signals.circuits, **{key: state for key, (state, _) in told.items()}}
+    _follow_reported(after, memory, states, reported, _moves(rises), traffic, at)
     _keep_missing(after, memory, roster, restarted, traffic)
     _derive_others(after, _keys_to_derive(after, memory, signals, roster, traffic), memory, traffic, at, policy)
     for key, circuit in memory.circuits.items():
@@ -94,8 +96,8 @@ def _moves(rises: Rises) -> dict[Key, dict[tuple[str, str], float]]:
     return moved
 
 
-def _told_by_outages(memory: Memory, signals: Signals, rises: Rises) -> dict[Key, CircuitState]:
-    """States of circuits whose gateway counts outages: OPEN from an outage on, until the next success.
+def _told_by_outages(memory: Memory, signals: Signals, rises: Rises) -> dict[Key, tuple[CircuitState, str]]:
+    """States, and why, of circuits whose gateway counts outages: OPEN from an outage on, until the next success.
 
     Where both came between two polls, or at first sight, the impairment says whether the last request succeeded (0).
     """
@@ -105,19 +107,20 @@ def _told_by_outages(memory: Memory, signals: Signals, rises: Rises) -> dict[Key
     successes = windows.sums(rises["successes"], lambda counter: counter.key)
     requests = windows.sums(rises["requests"], lambda counter: counter.key)
     impaired = signals.gauges.get("impairment", {})
-    states = {}
+    states: dict[Key, tuple[CircuitState, str]] = {}
     for key in {**requests, **successes, **outages}:
         began, ended, before = outages.get(key, 0.0), successes.get(key, 0.0), memory.reported.get(key)
         put_out = any(counter.key == key for counter in signals.counters if counter.signal == "outages")
         last_failed = put_out and impaired.get(key, 1.0) > 0
         if began and not ended:
-            states[key] = CircuitState.OPEN
+            states[key] = CircuitState.OPEN, f"the gateway put it out of use, {began:g} times since the poll before"
         elif ended and not began:
-            states[key] = CircuitState.CLOSED
+            states[key] = CircuitState.CLOSED, "a request succeeded"
         elif began or before is None:
-            states[key] = CircuitState.OPEN if last_failed else CircuitState.CLOSED
+            how = "its last request failed" if last_failed else "no outage, or a success since"
+            states[key] = CircuitState.OPEN if last_failed else CircuitState.CLOSED, how
         else:
-            states[key] = before
+            states[key] = before, ""
     return states
 
 
@@ -125,6 +128,7 @@ def _follow_reported(
     after: CircuitsAfter,
     memory: Memory,
     reported: Mapping[Key, CircuitState],
+    reasons: Mapping[Key, str],
     moved: Mapping[Key, Mapping[tuple[str, str], float]],
     traffic: Mapping[Key, Traffic],
     at: float,
@@ -132,7 +136,8 @@ def _follow_reported(
     for key, state in reported.items():
         circuit = memory.circuits.get(key) or _first_sight(key, memory, at)
         last = memory.reported.get(key, circuit.state)
-        steps = breaker.follow(circuit.state, last, state, moved.get(key, {}), traffic.get(key, Traffic()))
+        its_moves, its_traffic = moved.get(key, {}), traffic.get(key, Traffic())
+        steps = breaker.follow(circuit.state, last, state, its_moves, its_traffic, reasons[key] or breaker.REPORTED)
         circuit, events = breaker.enter(replace(circuit, source=REPORTED), steps, at)
         after.circuits[key] = circuit
         after.reported[key] = state

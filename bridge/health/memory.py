@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from bridge.health.breaker import Derivation
 from bridge.health.windows import Window
-from bridge.model import Circuit, CircuitState, CounterId, Key, Status
+from bridge.model import Circuit, CircuitState, CounterId, Key, Named, Status
 
 RATE_WINDOW_SECONDS = 300.0
 AVAILABILITY_WINDOW_SECONDS = 3_600.0
@@ -44,6 +44,8 @@ class Memory:
     """Families that every provider had and that have no line any more, and since when."""
     disbelieved: Mapping[str, str] = field(default_factory=dict)
     """Ties whose signals are not believed, and why."""
+    names: tuple[Named, ...] = ()
+    """The names in use for what the gateway tells apart by labels that are never shown."""
     statuses: Mapping[str, tuple[Status, float]] = field(default_factory=dict)
     """Each provider's status and since when."""
 

@@ -18,8 +18,6 @@ class Traffic:
     failures: Mapping[str, float] = field(default_factory=dict)
     failures_counted: bool = False
     """True when the gateway counts failures at all, so that a provider with requests alone had none."""
-    failures_too_new: frozenset[str] = frozenset()
-    """Providers whose only failure counters are at their first sample: they failed, and a rate cannot say how often."""
     counted: frozenset[str] = frozenset()
     """Providers with request counters, known over the window or not."""
     error_rate_hour: Mapping[str, float] = field(default_factory=dict)
@@ -32,7 +30,7 @@ class Traffic:
     def error_rate(self, provider: str) -> float | None:
         """Failures among requests, 0-1; None without requests or without counting failures."""
         requests = self.requests.get(provider, 0.0)
-        if not self.failures_counted or requests <= 0 or provider in self.failures_too_new:
+        if not self.failures_counted or requests <= 0:
             return None
         return min(1.0, self.failures.get(provider, 0.0) / requests)
 
@@ -49,8 +47,6 @@ def measure(memory: Memory, given: Collection[str]) -> Traffic:
     """
     recent = by_signal(memory.recent.increases())
     counters = [counter for counter in memory.counters if counter.signal == "requests"]
-    failing = {counter.provider for counter in memory.counters if counter.signal == "failures"}
-    measured = {counter.provider for counter in recent["failures"]}
     counted = "requests" in given
     failures_counted = counted and "failures" in given
     histogram = "latency_histogram" in given
@@ -59,7 +55,6 @@ def measure(memory: Memory, given: Collection[str]) -> Traffic:
         requests=sums(recent["requests"], _provider) if counted else {},
         failures=sums(recent["failures"], _provider) if failures_counted else {},
         failures_counted=failures_counted,
-        failures_too_new=frozenset(failing - measured),
         counted=frozenset(counter.provider for counter in counters),
         error_rate_hour=_ratios(by_signal(memory.hour.increases()), _provider) if failures_counted else {},
         model_error_rates={key: rate for key, rate in model_rates.items() if key.model},

@@ -32,7 +32,7 @@ def find(case: Case, provider: str, circuits: Sequence[Circuit], at: float) -> V
     served = case.traffic.requests.get(provider)
     gauges = weigh(provider, case.signals, states, case.disbelieved, served)
     reported = _published(case, gauges, "reported_score", "reported score", "percent")
-    error_rate = _error_rate(case, provider, gauges)
+    error_rate = _error_rate(case, provider, gauges, open_circuit=CircuitState.OPEN in states)
     availability = _availability(case, provider, gauges, circuits)
     average = _average_latency(case, provider, gauges)
     p95 = _p95(case, provider)
@@ -66,8 +66,14 @@ def find(case: Case, provider: str, circuits: Sequence[Circuit], at: float) -> V
         error_rate,
         average,
         p95,
+        Evidence(
+            "open circuits", values["provider_open_circuits"], f"of {len(circuits)}", _circuits_source(case, circuits)
+        ),
         Evidence("requests per second", values["provider_request_rate"], "per second", *_rate_source(case, provider)),
     ]
+    if own_cost:
+        cost_note = "as the gateway counts it"
+        found.append(Evidence("cost", values["provider_cost_usd"], "USD", _source(case, "cost"), cost_note))
     kind = case.signals.kinds.get(provider)
     if kind:
         found.append(Evidence("kind", None, "", "dialect", kind))
@@ -78,6 +84,17 @@ def _source(case: Case, signal: str) -> str:
     """A signal's family and dialect, as ``health_score (gatewayz-data)``."""
     family, dialect = case.signals.sources[signal]
     return f"{family} ({dialect})"
+
+
+def _circuits_source(case: Case, circuits: Sequence[Circuit]) -> str:
+    """Who said what state the circuits are in."""
+    reporting = [signal for signal in ("circuit_state", "outages") if signal in case.signals.sources]
+    if not circuits:
+        return ""
+    if any(circuit.source == "gateway" for circuit in circuits) and reporting:
+        return ", ".join(_source(case, signal) for signal in reporting)
+    signal = "failures" if "failures" in case.signals.sources else "rejected"
+    return f"bridge, derived from {_source(case, signal)}" if signal in case.signals.sources else "bridge, derived"
 
 
 def _published(case: Case, gauges: Gauges, signal: str, name: str, unit: str) -> Evidence:
@@ -93,7 +110,7 @@ def _published(case: Case, gauges: Gauges, signal: str, name: str, unit: str) ->
     return Evidence(name, None, unit, "", "the gateway does not give it")
 
 
-def _error_rate(case: Case, provider: str, gauges: Gauges) -> Evidence:
+def _error_rate(case: Case, provider: str, gauges: Gauges, *, open_circuit: bool) -> Evidence:
     published = _published(case, gauges, "error_rate", "error rate", "ratio")
     if not case.traffic.failures_counted or provider not in case.traffic.counted:
         return published
@@ -101,8 +118,9 @@ def _error_rate(case: Case, provider: str, gauges: Gauges) -> Evidence:
     note = OVER_WINDOW
     if value is None:
         requests = case.traffic.requests.get(provider)
-        new = requests is None or provider in case.traffic.failures_too_new
-        note = "one poll is not enough for a rate" if new else f"no requests {OVER_WINDOW}"
+        note = "one poll is not enough for a rate" if requests is None else f"no requests {OVER_WINDOW}"
+    elif value == 0 and open_circuit:
+        note = f"{OVER_WINDOW}, as PromQL's increase(): what a counter stood at when it appeared is not in it"
     return Evidence("error rate", value, "ratio", f"bridge, from {_source(case, 'failures')}", note)
 
 

@@ -25,6 +25,7 @@ from bridge.model import (
     CounterId,
     Evidence,
     Key,
+    Named,
     Snapshot,
     Status,
     Verdict,
@@ -160,6 +161,7 @@ def dump_memory(memory: Memory) -> bytes:
         "families": {family: sorted(providers) for family, providers in memory.families.items()},
         "lost_families": memory.lost_families,
         "disbelieved": memory.disbelieved,
+        "names": memory.names,
         "statuses": {provider: list(entry) for provider, entry in memory.statuses.items()},
     }
     return zlib.compress(orjson.dumps(content, default=_plain), level=1)
@@ -179,6 +181,9 @@ def load_memory(data: bytes) -> Memory:
         families={family: frozenset(providers) for family, providers in content["families"].items()},
         lost_families=content["lost_families"],
         disbelieved=content["disbelieved"],
+        names=tuple(
+            Named(dialect, digest, rank, Key(*name), number) for dialect, digest, rank, name, number in content["names"]
+        ),
         statuses={provider: (Status(status), since) for provider, (status, since) in content["statuses"].items()},
     )
 

@@ -18,7 +18,7 @@ SCHEMA = """
 CREATE TABLE layouts (id INTEGER PRIMARY KEY AUTOINCREMENT, digest BLOB NOT NULL UNIQUE, content BLOB NOT NULL);
 CREATE TABLE polls (
     id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, interval REAL NOT NULL, outcome TEXT NOT NULL,
-    message TEXT NOT NULL, seconds REAL NOT NULL);
+    message TEXT NOT NULL, seconds REAL NOT NULL, clock REAL);
 CREATE INDEX polls_at ON polls (at);
 CREATE TABLE fresh (
     poll INTEGER PRIMARY KEY, layout INTEGER NOT NULL REFERENCES layouts (id), numbers BLOB NOT NULL);
@@ -38,7 +38,7 @@ CREATE TABLE events (
 CREATE INDEX events_at ON events (at);
 CREATE INDEX events_of ON events (kind, provider, model, at);
 CREATE TABLE latest (
-    id INTEGER PRIMARY KEY CHECK (id = 1), poll INTEGER NOT NULL, good_at REAL, failing_since REAL,
+    id INTEGER PRIMARY KEY CHECK (id = 1), poll INTEGER NOT NULL, good_at REAL, good_clock REAL, failing_since REAL,
     snapshot BLOB, memory BLOB);
 """
 LAYOUTS_REMEMBERED = 1_000
@@ -58,9 +58,15 @@ class Database:
         self.damage = ""
         self._local = threading.local()
         self._layouts: dict[int, codec.PollLayout] = {}
-        with (data_dir / "open.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with self.opening():
             self._prepare()
+
+    @contextmanager
+    def opening(self) -> Iterator[None]:
+        """While this lasts no other process opens, checks or sets aside the file."""
+        with self.path.with_name("open.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def close(self) -> None:
         """Close this thread's connection."""
@@ -87,14 +93,20 @@ class Database:
                         connection.execute(statement)
                     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             elif version != SCHEMA_VERSION:
-                self._set_aside(f"it has schema {version}, this service writes {SCHEMA_VERSION}")
-            self.connection().execute("SELECT count(*) FROM latest").fetchone()
+                self.set_aside(f"it has schema {version}, this service writes {SCHEMA_VERSION}")
+            found = self.connection().execute("PRAGMA quick_check(1)").fetchone()[0]
+            if found != "ok":
+                self.set_aside(found)
         except sqlite3.OperationalError:
             raise
         except (sqlite3.DatabaseError, ValueError, KeyError) as error:
-            self._set_aside(str(error))
+            self.set_aside(str(error))
 
-    def _set_aside(self, why: str) -> None:
+    def set_aside(self, why: str) -> None:
+        """Keep the file under another name and begin a fresh one.
+
+        Raises sqlite3.DatabaseError when that is damaged too.
+        """
         if self.damage:
             raise sqlite3.DatabaseError(f"{self.path}: {why}")
         self.close()
@@ -103,6 +115,7 @@ class Database:
             file = self.path.with_name(self.path.name + suffix)
             if file.exists():
                 file.rename(self.path.with_name(aside + suffix))
+        self._layouts.clear()
         self.damage = f"the history in {self.path} could not be read ({why}); set aside as {aside}, a fresh one begun"
         self._prepare()
 

@@ -7,6 +7,8 @@ process loses at most the poll in flight, and a reader never sees half of one.
 from __future__ import annotations
 
 import sqlite3
+import threading
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +36,13 @@ class Latest:
     """The last good poll's; None when there never was one."""
     failing_since: float | None
     """When the first of the failed polls in a row was; None while polls succeed."""
+    good_clock: float | None = None
+    """What the clock said at the last good poll, where that is not its time."""
+
+    @property
+    def good_seen_at(self) -> float | None:
+        """When the last good poll was, by the clock; None when there never was one."""
+        return self.snapshot.at if self.snapshot and self.good_clock is None else self.good_clock
 
 
 class Store:
@@ -48,6 +57,20 @@ class Store:
         self.history = History(self.database)
         self._retention_seconds = retention_seconds
         self._cached: Latest | None = None
+        self._lock = threading.Lock()
+        with self.database.opening():
+            self._check()
+
+    def _check(self) -> None:
+        """Set a file aside that holds what cannot be understood."""
+        try:
+            self.latest()
+            row = self.database.connection().execute("SELECT memory FROM latest").fetchone()
+            if row is not None and row[0] is not None:
+                codec.load_memory(row[0])
+        except (zlib.error, LookupError, TypeError, ValueError) as error:
+            self._cached = None
+            self.database.set_aside(f"its newest state: {type(error).__name__}: {error}")
 
     @property
     def path(self) -> Path:
@@ -76,13 +99,16 @@ class Store:
             return cached
         known = cached.snapshot if cached is not None else None
         wanted = "NULL" if known is not None and known.at == row[1] else "l.snapshot"
-        poll_id, failing_since, content, *poll = connection.execute(
-            f"SELECT l.poll, l.failing_since, {wanted}, p.at, p.interval, p.outcome, p.message, p.seconds"
-            " FROM latest l JOIN polls p ON p.id = l.poll"
+        poll_id, failing_since, good_clock, content, *poll = connection.execute(
+            f"SELECT l.poll, l.failing_since, l.good_clock, {wanted}, p.at, p.interval, p.outcome, p.message,"
+            " p.seconds, p.clock FROM latest l JOIN polls p ON p.id = l.poll"
         ).fetchone()
         snapshot = codec.load_snapshot(content) if content is not None else known
-        self._cached = Latest(poll_id, Poll(*poll), snapshot, failing_since)
-        return self._cached
+        found = Latest(poll_id, Poll(*poll), snapshot, failing_since, good_clock)
+        with self._lock:
+            if self._cached is None or self._cached.poll_id < poll_id:
+                self._cached = found
+            return self._cached
 
     def memory(self) -> Memory:
         """What the next poll needs to go on where the last one stood; an empty memory for an empty log."""
@@ -131,8 +157,8 @@ class Store:
         """
         with self.database.transaction() as connection:
             poll_id = connection.execute(
-                "INSERT INTO polls (at, interval, outcome, message, seconds) VALUES (?, ?, ?, ?, ?)",
-                (poll.at, poll.interval, poll.outcome, poll.message, poll.seconds),
+                "INSERT INTO polls (at, interval, outcome, message, seconds, clock) VALUES (?, ?, ?, ?, ?, ?)",
+                (poll.at, poll.interval, poll.outcome, poll.message, poll.seconds, poll.clock),
             ).lastrowid
             connection.executemany(
                 "INSERT INTO events (at, kind, provider, model, before, after, reason) VALUES (?,?,?,?,?,?,?)",
@@ -146,9 +172,16 @@ class Store:
                 )
             else:
                 connection.execute(
-                    "INSERT OR REPLACE INTO latest (id, poll, good_at, failing_since, snapshot, memory)"
-                    " VALUES (1, ?, ?, ?, ?, ?)",
-                    (poll_id, snapshot.at, failing_since, codec.dump_snapshot(snapshot), codec.dump_memory(memory)),
+                    "INSERT OR REPLACE INTO latest (id, poll, good_at, good_clock, failing_since, snapshot, memory)"
+                    " VALUES (1, ?, ?, ?, ?, ?, ?)",
+                    (
+                        poll_id,
+                        snapshot.at,
+                        poll.clock,
+                        failing_since,
+                        codec.dump_snapshot(snapshot),
+                        codec.dump_memory(memory),
+                    ),
                 )
                 layout, values = codec.poll_numbers(snapshot)
                 connection.execute(

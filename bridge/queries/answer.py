@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from bridge.history.remote import RemoteHistory
 from bridge.history.store import Store
 from bridge.queries import tables
 from bridge.queries.catalog import TABLES, Metric, metric
@@ -26,6 +27,8 @@ class Ask:
     ref_id: str | None = None
     as_table: bool = False
     legend: str | None = None
+    mistake: TargetError | None = None
+    """What is wrong with it, where that shows before its text is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +64,12 @@ class Answer:
     """What a reader should know of the data, as "stale since"."""
 
 
-def recorded_for(request: Request, view: View, store: Store) -> Recorded | None:
-    """The history a request is about; None for one that asks for the latest values alone."""
-    return None if request.span is None else Recorded(store, request.span, request.steps, view.now)
+def recorded_for(request: Request, view: View, store: Store, remote: RemoteHistory | None = None) -> Recorded | None:
+    """The history a request is about; None for one that asks for the latest values alone.
+
+    ``remote`` is asked for what is older than ``store``.
+    """
+    return None if request.span is None else Recorded(store, request.span, request.steps, view.now, remote)
 
 
 def answer(request: Request, view: View, store: Store, recorded: Recorded | None) -> list[Answer]:
@@ -71,6 +77,8 @@ def answer(request: Request, view: View, store: Store, recorded: Recorded | None
     answers = []
     for ask in request.asks:
         try:
+            if ask.mistake is not None:
+                raise ask.mistake
             answers.append(_answer_one(ask, request, view, store, recorded))
         except TargetError as error:
             answers.append(Answer(ask, error=error))
@@ -93,7 +101,9 @@ def _answer_one(ask: Ask, request: Request, view: View, store: Store, recorded: 
     if recorded is None:
         series = current(view, wanted, target, request.filters)
     else:
+        told = len(recorded.troubles)
         series = recorded.series(wanted, target, request.filters)
+        notices = (*notices, *dict.fromkeys(recorded.troubles[told:]))
     if ask.as_table:
         return Answer(ask, table=tables.of_series(wanted, series), notices=notices)
     return Answer(ask, series=[_named(one, target, ask, wanted) for one in series], notices=notices)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
 from cachetools import LRUCache
 
@@ -22,9 +22,11 @@ TIED_TO_NOW = frozenset({"gateway_data_age_seconds"})
 class AnswerCache:
     """The latest used answers, bounded in bytes. Any number of threads may use one."""
 
-    def __init__(self, max_bytes: int = CACHE_BYTES) -> None:
+    def __init__(self, max_bytes: int = CACHE_BYTES, *, observe: Callable[[bool], None] = lambda _: None) -> None:
+        """``observe`` is told of every look into the cache whether it found something."""
         self._lock = threading.Lock()
         self._entries: LRUCache[Hashable, bytes] = LRUCache(max_bytes, getsizeof=lambda it: len(it) + KEY_BYTES)
+        self._observe = observe
         self.hits = 0
         self.misses = 0
 
@@ -36,7 +38,8 @@ class AnswerCache:
                 self.misses += 1
             else:
                 self.hits += 1
-            return found
+        self._observe(found is not None)
+        return found
 
     def put(self, key: Hashable, answer: bytes) -> None:
         """Keep an answer; one larger than a quarter of the cache is not worth it."""
@@ -63,8 +66,13 @@ def canonical(request: Request, view: View, recorded: Recorded | None) -> Hashab
     return request.asks, request.filters, request.steps, now if recorded is None else recorded.extent()
 
 
-def keepable(answers: list[Answer], view: View) -> bool:
-    """True for an answer that is made of series alone and stays right until the next poll."""
+def keepable(answers: list[Answer], view: View, recorded: Recorded | None = None) -> bool:
+    """True for an answer that is made of series alone and stays right until the next poll.
+
+    One that lacks what a remote history did not answer may be better the next time.
+    """
+    if recorded is not None and recorded.troubles:
+        return False
     return not view.trouble and all(
         answer.table is None
         and answer.error is None

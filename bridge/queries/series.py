@@ -11,17 +11,18 @@ from numpy.typing import NDArray
 
 from bridge.history.codec import Floats
 from bridge.history.columns import Columns
+from bridge.history.remote import RemoteHistory
 from bridge.history.store import Store
 from bridge.model import Key
 from bridge.queries.catalog import STATUS_WORDS, Metric
+from bridge.queries.older import Grid, Older, joined
+from bridge.queries.severity import badness
 from bridge.queries.targets import Matcher, Target
 from bridge.queries.timerange import TimeRange
 from bridge.queries.view import View
 
 Labels = Mapping[str, str]
 MAX_POINTS_IN_ANSWER = 500_000
-CIRCUIT_SEVERITY = (0.0, 2.0, 1.0)
-STATUS_SEVERITY = (1.0, 0.0, 2.0, 3.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,12 @@ class Series:
     labels: Labels
     times: Floats
     values: Floats
+
+    @property
+    def points(self) -> list[tuple[float | None, float]]:
+        """Value (None: not known) and time, one by one: for who writes them out singly."""
+        known = [None if value != value else value for value in self.values.tolist()]
+        return list(zip(known, self.times.tolist(), strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,33 +51,68 @@ class Steps:
 class Recorded:
     """The recorded history over one range, read once for all targets of a request."""
 
-    def __init__(self, store: Store, span: TimeRange, steps: Steps, now: float) -> None:
+    def __init__(
+        self, store: Store, span: TimeRange, steps: Steps, now: float, remote: RemoteHistory | None = None
+    ) -> None:
+        """``remote`` is asked for what is older than ``store``."""
         self._store = store
         self._end = min(span.end, now)
         self._span = span
         self._steps = steps
+        self._older = None if remote is None else self._older_part(remote)
 
     @cached_property
     def columns(self) -> Columns:
         """The polls of the range."""
         return self._store.columns(self._span.start, self._end)
 
+    @property
+    def troubles(self) -> Sequence[str]:
+        """What the remote history did not answer so far, a line each."""
+        return self._older.troubles if self._older else ()
+
     def extent(self) -> tuple[float, ...]:
-        """What decides the answers from it: which polls it holds, and how they are stepped."""
+        """What decides the answers from it: which polls it holds, what is asked of others, and how it is stepped."""
         times = self.columns.times
         ends = (float(times[0]), float(times[-1])) if len(times) else ()
-        return *ends, len(times), round(self._span.end - self._span.start, 3)
+        older = (self._older.start_ms, self._older.end_ms) if self._older else ()
+        return *ends, len(times), round(self._span.end - self._span.start, 3), *older
 
     def series(self, metric: Metric, target: Target, filters: Sequence[Matcher]) -> list[Series]:
         """A metric's series over the range: those that match, each with its worst point of every step."""
-        if not len(self.columns.times):
+        times, labels, values = self._points(metric, target, filters)
+        if not len(times):
             return []
-        labels, values = self._values(metric)
         chosen = [index for index, its_labels in enumerate(labels) if wanted(its_labels, target, filters)]
         if not chosen:
             return []
-        thinned = self._thinned(values[:, chosen], metric)
+        thinned = self._thinned(times, values[:, chosen], metric)
         return [Series(labels[index], *points) for index, points in zip(chosen, thinned, strict=True)]
+
+    def _older_part(self, remote: RemoteHistory) -> Older | None:
+        """The part of the range before the first recorded poll; None when there is none."""
+        latest = self._store.latest()
+        first = self._store.history.first_at(latest.poll_id) if latest else None
+        # Answers are in whole milliseconds, so a sample in the first poll's own would double it.
+        end = self._end if first is None else min(self._end, (round(first * 1000) - 1) / 1000)
+        if end < self._span.start:
+            return None
+        step = max(self._steps.interval_seconds, (self._span.end - self._span.start) / self._steps.max_points)
+        return Older(remote, self._span.start, end, step)
+
+    def _points(
+        self, metric: Metric, target: Target, filters: Sequence[Matcher]
+    ) -> tuple[Floats, Sequence[Labels], Floats]:
+        """Times, label sets, and values of shape (times, label sets); the remote history's first."""
+        times = self.columns.times
+        labels, values = self._values(metric) if len(times) else ((), np.empty((0, 0)))
+        older = self._older.read(metric, (*target.matchers, *filters)) if self._older else None
+        if older is None:
+            return times, labels, values
+        keys = [tuple(its_labels[label] for label in metric.labels) for its_labels in labels]
+        intervals = np.full(len(times), float(np.median(np.diff(times))) if len(times) > 1 else 0.0)
+        both = joined(older, Grid(times, intervals, keys, values), self._end)
+        return both.times, [dict(zip(metric.labels, key, strict=True)) for key in both.keys], both.values
 
     def _values(self, metric: Metric) -> tuple[Sequence[Labels], Floats]:
         """A metric's label sets, and values of shape (times, label sets)."""
@@ -104,12 +146,11 @@ class Recorded:
         events = self._store.events(0.0, self._end, ("circuit",))
         return self.columns.circuit_states([event for event in events if event.model])
 
-    def _thinned(self, values: Floats, metric: Metric) -> list[tuple[Floats, Floats]]:
-        times = self.columns.times
+    def _thinned(self, times: Floats, values: Floats, metric: Metric) -> list[tuple[Floats, Floats]]:
         most = max(1, min(self._steps.max_points, MAX_POINTS_IN_ANSWER // values.shape[1]))
-        badness = _badness(values, metric.worst)
+        bad = badness(values, metric.worst)
         steps = step_numbers(times, self._span, most, self._steps.interval_seconds)
-        kept = _worst_rows(badness, steps)
+        kept = _worst_rows(bad, steps)
         return [_points(times, values[:, column], kept[:, column]) for column in range(values.shape[1])]
 
 
@@ -138,12 +179,21 @@ def current(view: View, metric: Metric, target: Target, filters: Sequence[Matche
         found = [({"status": word}, float(counts[number])) for number, word in STATUS_WORDS.items()]
     elif metric.level == "fleet":
         found = [({}, _current_of_fleet(view, metric.name))]
-    at = np.array([view.at])
+    at = np.array([_current_time(view, metric.name)])
     return [
         Series(labels, at, np.array([np.nan if value is None else value]))
         for labels, value in found
         if wanted(labels, target, filters)
     ]
+
+
+def _current_time(view: View, name: str) -> float:
+    """The time a current value carries: when it was observed."""
+    if name == "gateway_data_age_seconds":
+        return view.now
+    if name in ("gateway_up", "gateway_poll_seconds") and view.poll is not None and view.gateway_up is not None:
+        return view.poll.at
+    return view.at
 
 
 def _current_of_fleet(view: View, name: str) -> float | None:
@@ -152,7 +202,7 @@ def _current_of_fleet(view: View, name: str) -> float | None:
     if name == "gateway_data_age_seconds":
         return view.age_seconds
     if name == "gateway_poll_seconds":
-        return view.poll.seconds if view.poll else None
+        return view.poll.seconds if view.poll and view.gateway_up is not None else None
     return None if view.stale or view.snapshot is None else view.snapshot.fleet[name]
 
 
@@ -173,17 +223,6 @@ def step_numbers(times: Floats, span: TimeRange, max_points: int, interval_secon
         if steps[-1] - steps[0] < max_points:
             return steps
         step *= max_points / (max_points - 1)
-
-
-def _badness(values: Floats, worst: str) -> Floats:
-    """Values turned so that higher is worse; NaN stays."""
-    if worst in ("circuit", "status"):
-        severity = np.array((*(CIRCUIT_SEVERITY if worst == "circuit" else STATUS_SEVERITY), np.nan))
-        known = ~np.isnan(values)
-        places = np.where(known, values, len(severity) - 1).astype(np.int64)
-        turned: Floats = severity[places]
-        return turned
-    return -values if worst == "low" else values
 
 
 def _worst_rows(badness: Floats, steps: NDArray[np.int64]) -> NDArray[np.int64]:

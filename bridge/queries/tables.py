@@ -52,7 +52,7 @@ PROVIDERS_COLUMNS = (
     Column("Latency", "number", "s", "Avg"),
     Column("p95", "number", "s"),
     Column("Request rate", "number", "reqps", "Req/s"),
-    Column("Data age", "number", "s", "Age"),
+    Column("Data age", "number", "s", "Age", once=True),
 )
 CIRCUITS_COLUMNS = (
     Column("Provider"),
@@ -195,9 +195,9 @@ def explain(view: View, wanted: Wanted) -> Table:
         if not wanted({"provider": verdict.provider}):
             continue
         rows.extend(_evidence_rows(view, verdict))
-        rows.extend(
-            _circuit_evidence(view, circuit) for circuit in view.circuits() if circuit.provider == verdict.provider
-        )
+        reporters = next((entry.source for entry in verdict.evidence if entry.name == "open circuits"), "")
+        its_circuits = [circuit for circuit in view.circuits() if circuit.provider == verdict.provider]
+        rows.extend(_circuit_evidence(view, circuit, reporters) for circuit in its_circuits)
     return Table("explain", EXPLAIN_COLUMNS, rows)
 
 
@@ -212,7 +212,7 @@ def _evidence_rows(view: View, verdict: Verdict) -> list[list[Cell]]:
     return rows
 
 
-def _circuit_evidence(view: View, circuit: Circuit) -> list[Cell]:
+def _circuit_evidence(view: View, circuit: Circuit, reporters: str) -> list[Cell]:
     known = circuit.state is not None and not view.stale
     word = _state_word(view, circuit)
     note = f"{word}: {circuit.reason}"
@@ -225,7 +225,7 @@ def _circuit_evidence(view: View, circuit: Circuit) -> list[Cell]:
         "circuit state",
         None,
         view.age_seconds,
-        circuit.source,
+        reporters if circuit.source == "gateway" and reporters else circuit.source,
         note,
     ]
 

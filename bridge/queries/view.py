@@ -30,13 +30,20 @@ class View:
     @property
     def age_seconds(self) -> float | None:
         """Age of the last good poll; None when there never was one."""
-        return None if self.snapshot is None else max(0.0, self.now - self.snapshot.at)
+        good = self.latest.good_seen_at if self.latest else None
+        return None if good is None else max(0.0, self.now - good)
 
     @property
     def stale(self) -> bool:
         """True when there is no good poll that still counts as now."""
         age = self.age_seconds
-        return age is None or age > self.stale_after_seconds
+        return age is None or age > self.stale_after_seconds or self._clock_set_back
+
+    @property
+    def _clock_set_back(self) -> bool:
+        """True when the last good poll is in the future: until the next one nobody knows how old it is."""
+        latest = self.latest
+        return bool(latest and latest.good_seen_at and latest.good_seen_at - self.now > latest.poll.interval)
 
     @property
     def at(self) -> float:
@@ -46,7 +53,7 @@ class View:
     @property
     def gateway_up(self) -> float | None:
         """1 when the last poll succeeded, 0 when it failed; None when nobody has polled lately."""
-        if self.poll is None or self.now - self.poll.at > self.stale_after_seconds + self.poll.interval:
+        if self.poll is None or abs(self.now - self.poll.seen_at) > self.stale_after_seconds + self.poll.interval:
             return None
         return 1.0 if self.poll.good else 0.0
 
@@ -60,6 +67,8 @@ class View:
             since = f"{clock(latest.failing_since)} ({duration(self.now - latest.failing_since)})"
             last = "nothing was ever read" if self.snapshot is None else f"last good poll {clock(self.snapshot.at)}"
             return f"gateway unreachable since {since}: {poll.message} [{poll.outcome}]; {last}"
+        if self._clock_set_back:
+            return f"the clock was set back: the last poll says {clock(poll.seen_at)}, which is yet to come"
         if self.stale:
             return f"no poll since {clock(poll.at)} ({duration(self.now - poll.at)}): the poller is not running"
         return ""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import Any
 
 from bridge.model import Circuit, CircuitState, Status, Verdict
 from bridge.queries import tables
 from bridge.queries.view import View, clock, duration
-from bridge.web.text import TEXT_WIDTH, printable, text_table
+from bridge.web.text import TEXT_WIDTH, printable, text_table, warning, wrapped
 
 NAMES_SHOWN = 5
 NOTICES_SHOWN = 5
+LABEL_WIDTH = 6
 OPEN_CIRCUITS_SHOWN = 12
 HINTS = """\
 Go deeper:
@@ -73,20 +73,21 @@ def board_text(view: View, base: str) -> str:
     """The board: three answers first, then the table, then where to look further. ``base``: the bridge's own URL."""
     lines = ["PROVIDER HEALTH", ""]
     if view.trouble:
-        lines += [f"! {printable(view.trouble)}", ""]
+        lines += [warning(view.trouble), ""]
     for notice in (view.snapshot.notices if view.snapshot else ())[:NOTICES_SHOWN]:
-        lines += [*textwrap.wrap(f"! {printable(notice)}", TEXT_WIDTH, subsequent_indent="  "), ""]
+        lines += [warning(notice), ""]
     if not view.stale:
         lines += _labelled("Now", [headline(view), *_reasons(view)])
         lines += _labelled("Open", _open_circuits(view))
     lines += [*_labelled("Data", [_freshness(view)]), ""]
     table = tables.providers(view, lambda _: True)
-    body = text_table(table) if table.rows else "(no providers yet)\n"
+    body = text_table(table, view.now) if table.rows else "(no providers yet)\n"
     return "\n".join([*lines, body, HINTS.format(base=base)])
 
 
 def _labelled(label: str, lines: list[str]) -> list[str]:
-    return [f"{label if not number else '':<6}{line}" for number, line in enumerate(lines)]
+    folded = [part for line in lines for part in wrapped(line, TEXT_WIDTH - LABEL_WIDTH, indent="  ")]
+    return [f"{'' if number else label:<{LABEL_WIDTH}}{line}" for number, line in enumerate(folded)]
 
 
 def _reasons(view: View) -> list[str]:

@@ -10,8 +10,10 @@ import orjson
 from flask import Response
 
 from bridge.queries.answer import Answer, SeriesAnswer
-from bridge.queries.series import Series
+from bridge.queries.series import Recorded, Series
 from bridge.queries.tables import Table
+
+MAX_WARNING_CHARACTERS = 500
 
 
 def json_bytes(body: Any) -> bytes:
@@ -32,6 +34,15 @@ def json_response(body: Any, *, status: int = 200) -> Response:
 def text_response(text: str, *, status: int = 200) -> Response:
     """Plain text, UTF-8."""
     return Response(text, status=status, mimetype="text/plain")
+
+
+def warned(response: Response, recorded: Recorded | None) -> Response:
+    """The response, with a ``Warning`` header where a remote history did not answer all that was asked of it."""
+    if recorded is not None and recorded.troubles:
+        said = "; ".join(dict.fromkeys(recorded.troubles))[:MAX_WARNING_CHARACTERS]
+        plain = said.encode("ascii", "replace").decode().replace("\\", "/").replace('"', "'")
+        response.headers["Warning"] = f'199 - "{plain}"'
+    return response
 
 
 def simple_json(answers: Sequence[Answer]) -> list[dict[str, Any]]:

@@ -36,6 +36,8 @@ def provider(name: str) -> Response:
     """Each number behind one provider's verdict. A 404 names the nearest provider."""
     view = current_bridge().view()
     known = [verdict.provider for verdict in view.verdicts()]
+    if name not in known and name.rstrip("/") in known:
+        name = name.rstrip("/")
     if name not in known:
         close = nearest(name, known)
         hint = f"did you mean {close!r}?" if close else "GET /providers lists them"
@@ -47,7 +49,8 @@ def _table(name: str, provider: str | None = None) -> Response:
     bridge = current_bridge()
     filters = () if provider is None else (matcher("provider", "=", provider),)
     asked = Request((Ask(name),), None, Steps(1, 0.0), filters)
-    answered = answers.answer(asked, bridge.view(), bridge.store, None)
+    view = bridge.view()
+    answered = answers.answer(asked, view, bridge.store, None)
     if request.args.get("format") == "text":
-        return formats.text_response(text.render(answered))
+        return formats.text_response(text.render(answered, view.now))
     return formats.json_response(formats.simple_json(answered)[0])

@@ -1,10 +1,11 @@
-"""For platforms: is it alive, is it ready."""
+"""For platforms: is it alive, is it ready, and its metrics for Prometheus."""
 
 from __future__ import annotations
 
 from flask import Blueprint, Response
 
 from bridge.bridge import current_bridge
+from bridge.web import exposition
 from bridge.web.errors import error_response
 from bridge.web.formats import json_response
 
@@ -24,3 +25,11 @@ def ready() -> Response:
     if view.stale:
         return error_response(503, view.trouble, "the bridge polls on by itself; GET /health says that it lives")
     return json_response({"status": "ready", "data_age_seconds": view.age_seconds})
+
+
+@blueprint.get("/metrics")
+def metrics() -> Response:
+    """Prometheus' text format: the catalog's metrics (gone while the data is stale), then the bridge's own."""
+    bridge = current_bridge()
+    text = bridge.exposition.text(bridge.view()) + bridge.metrics.text()
+    return Response(text, content_type=exposition.CONTENT_TYPE)

@@ -12,7 +12,7 @@ from flask import Request as HttpRequest
 
 from bridge.queries.answer import Ask, Request
 from bridge.queries.series import Steps
-from bridge.queries.targets import Matcher, TargetError, matcher
+from bridge.queries.targets import MAX_LEGEND_CHARACTERS, Matcher, TargetError, matcher
 from bridge.queries.timerange import TimeRange, parse_count, parse_range
 from bridge.web.errors import ApiError
 
@@ -129,37 +129,42 @@ def _check_count(targets: Sequence[object]) -> None:
 
 
 def _ask(target: object, number: int) -> Ask | None:
-    """One target; None for one that asks for nothing."""
+    """One target, with what is wrong with it; None for one that asks for nothing."""
     if isinstance(target, str):
         target = {"target": target}
     if not isinstance(target, dict):
-        raise ApiError(400, f"target {number} is {_kind(target)}, not an object", f"send a body like {EXAMPLE}")
+        return Ask("", mistake=_mistake(f"target {number} is {_kind(target)}, not an object"))
     text = target.get("target")
     if target.get("hide") is True or text is None or text == "":
         return None
+    ref_id = target.get("refId")
+    ref_id = ref_id if isinstance(ref_id, str) else None
     if not isinstance(text, str):
-        raise ApiError(400, f"target {number}: its target is {_kind(text)}, not a text", f"send a body like {EXAMPLE}")
+        return Ask("", ref_id, mistake=_mistake(f"target {number}: its target is {_kind(text)}, not a text"))
     if not text.strip() or text.strip() == PLACEHOLDER:
         return None
-    ref_id = target.get("refId")
-    payload = _payload(target.get("payload"), number)
-    legend = payload.get("legend") or payload.get("alias")
-    return Ask(
-        text,
-        ref_id=ref_id if isinstance(ref_id, str) else None,
-        as_table=target.get("type") == "table",
-        legend=legend if isinstance(legend, str) else None,
-    )
+    try:
+        legend = _legend(target.get("payload"))
+    except ValueError as error:
+        return Ask(text, ref_id, mistake=TargetError(f"target {number}: {error}", 'a payload is like {"legend": "x"}'))
+    return Ask(text, ref_id, target.get("type") == "table", legend)
 
 
-def _payload(payload: object, number: int) -> Mapping[str, Any]:
-    """A target's payload: an object, the same as a JSON text, or nothing."""
+def _mistake(message: str) -> TargetError:
+    return TargetError(message, f"send a body like {EXAMPLE}")
+
+
+def _legend(payload: object) -> str | None:
+    """The legend a payload asks for: an object, the same as a JSON text, or nothing. Raises ValueError."""
     if isinstance(payload, str) and payload.strip():
         try:
             payload = orjson.loads(payload)
         except orjson.JSONDecodeError as error:
-            raise ApiError(400, f"target {number}: its payload is not JSON: {error}", "leave it empty") from None
-    return payload if isinstance(payload, dict) else {}
+            raise ValueError(f"its payload is not JSON: {error}") from None
+    legend = (payload.get("legend") or payload.get("alias")) if isinstance(payload, dict) else None
+    if isinstance(legend, str) and len(legend) > MAX_LEGEND_CHARACTERS:
+        raise ValueError(f"its legend is longer than {MAX_LEGEND_CHARACTERS} characters")
+    return legend if isinstance(legend, str) else None
 
 
 def _span(span: object, now: float) -> TimeRange | None:

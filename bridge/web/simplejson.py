@@ -13,6 +13,7 @@ from bridge.queries import answer as answers
 from bridge.queries import cache
 from bridge.queries.annotations import Annotation, annotate
 from bridge.queries.search import TAG_KEYS, search, values
+from bridge.queries.series import Recorded
 from bridge.queries.tables import milliseconds
 from bridge.queries.targets import TargetError
 from bridge.queries.view import View
@@ -43,10 +44,11 @@ def query() -> Response:
     if ready is not None:
         return formats.ready_json(ready)
     asked = requests.from_body(requests.json_object(request), view.now)
-    ready, keep = _answered(asked, view)
+    recorded = _recorded_for(asked, view)
+    ready, keep = _answered(asked, view, recorded)
     if keep and not asked.relative:
         bridge.answers.put(key, ready)
-    return formats.ready_json(ready)
+    return formats.warned(formats.ready_json(ready), recorded)
 
 
 @blueprint.get("/query")
@@ -58,23 +60,28 @@ def query_by_url() -> Response:
     bridge = current_bridge()
     view = bridge.view()
     asked = requests.from_arguments(request, view.now)
+    recorded = _recorded_for(asked, view)
     if wanted == "text":
-        recorded = answers.recorded_for(asked, view, bridge.store)
-        return formats.text_response(text.render(answers.answer(asked, view, bridge.store, recorded)))
-    return formats.ready_json(_answered(asked, view)[0])
+        shown = text.render(answers.answer(asked, view, bridge.store, recorded), view.now)
+        return formats.warned(formats.text_response(shown), recorded)
+    return formats.warned(formats.ready_json(_answered(asked, view, recorded)[0]), recorded)
 
 
-def _answered(asked: answers.Request, view: View) -> tuple[bytes, bool]:
+def _recorded_for(asked: answers.Request, view: View) -> Recorded | None:
+    bridge = current_bridge()
+    return answers.recorded_for(asked, view, bridge.store, bridge.remote)
+
+
+def _answered(asked: answers.Request, view: View, recorded: Recorded | None) -> tuple[bytes, bool]:
     """An answer's JSON, from the cache where it is there; and whether it holds until the next poll."""
     bridge = current_bridge()
-    recorded = answers.recorded_for(asked, view, bridge.store)
     key = cache.canonical(asked, view, recorded)
     ready = None if key is None else bridge.answers.get(key)
     if ready is not None:
         return ready, True
     answered = answers.answer(asked, view, bridge.store, recorded)
     ready = formats.json_bytes(formats.simple_json(answered))
-    keep = key is not None and cache.keepable(answered, view)
+    keep = key is not None and cache.keepable(answered, view, recorded)
     if keep:
         bridge.answers.put(key, ready)
     return ready, keep

@@ -2,46 +2,49 @@
 
 from __future__ import annotations
 
-import textwrap
 import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from bridge.queries.answer import Answer, SeriesAnswer
-from bridge.queries.tables import Cell, Column, Table, known, milliseconds
+from bridge.queries.tables import Cell, Column, Table, milliseconds
 from bridge.queries.view import duration
 
 TEXT_WIDTH = 100
 NARROWEST = 8
 WRAPPED_AT_LEAST = 36
+DAY_SECONDS = 86_400.0
 
 
-def render(answers: Sequence[Answer]) -> str:
+def render(answers: Sequence[Answer], now: float) -> str:
     """Answers for a terminal: each table aligned, series as a table of time, series and value; notices first."""
     notices = dict.fromkeys(notice for answer in answers for notice in answer.notices)
-    parts = ["".join(f"! {printable(notice)}\n" for notice in notices)] if notices else []
+    parts = ["".join(f"{warning(notice)}\n" for notice in notices)] if notices else []
     series: list[SeriesAnswer] = []
     for answer in answers:
         if answer.error is not None:
-            parts.append(
-                f"! {printable(answer.ask.text[:80])}: {printable(answer.error.message)}. {answer.error.hint}\n"
-            )
+            parts.append(warning(f"{answer.ask.text[:80]}: {answer.error.message}. {answer.error.hint}") + "\n")
         if answer.table is not None:
-            parts.append(text_table(answer.table))
+            parts.append(text_table(answer.table, now))
         series.extend(answer.series)
     if series:
-        parts.append(_text_series(series))
+        parts.append(_text_series(series, now))
     return "\n".join(parts) if parts else "(nothing matches)\n"
 
 
-def _text_series(answers: Sequence[SeriesAnswer]) -> str:
+def warning(message: str) -> str:
+    """A line that must not be overlooked, wrapped."""
+    return "\n".join(wrapped(f"! {printable(message)}", TEXT_WIDTH, indent="  "))
+
+
+def _text_series(answers: Sequence[SeriesAnswer], now: float) -> str:
     columns = (Column("Time", "time"), Column("Value"), Column("Series"))
     rows: list[list[Cell]] = [
-        [milliseconds(at), _word(answer, known(value)), answer.name]
+        [milliseconds(at), _word(answer, value), answer.name]
         for answer in answers
-        for at, value in zip(answer.series.times.tolist(), answer.series.values.tolist(), strict=True)
+        for value, at in answer.series.points
     ]
-    return text_table(Table("series", columns, rows))
+    return text_table(Table("series", columns, rows), now)
 
 
 def _word(answer: SeriesAnswer, value: float | None) -> str:
@@ -50,12 +53,15 @@ def _word(answer: SeriesAnswer, value: float | None) -> str:
     return _number(value, answer.metric.unit)
 
 
-def text_table(table: Table) -> str:
-    """A table whose lines fit ``TEXT_WIDTH`` columns: the last column wraps, other wide texts are cut with ``…``.
+def text_table(table: Table, now: float) -> str:
+    """A table whose lines fit ``TEXT_WIDTH`` columns: wide texts wrap, and names that stand first lose their middle.
 
-    Columns that say the same in every row, and are declared so (``once``), stand above the table.
+    Times of the last 24 h before ``now`` stand without their date. Columns that say the same in every row, and are
+    declared so (``once``), stand above the table.
     """
-    cells = [[_cell(value, column) for value, column in zip(row, table.columns, strict=True)] for row in table.rows]
+    cells = [
+        [_cell(value, column, now) for value, column in zip(row, table.columns, strict=True)] for row in table.rows
+    ]
     columns = list(table.columns)
     if not cells:
         return "  ".join(column.short or column.title for column in columns) + "\n(no rows)\n"
@@ -65,7 +71,7 @@ def text_table(table: Table) -> str:
             heading.insert(0, f"{columns[index].title}: {cells[0][index]}")
             cells = [row[:index] + row[index + 1 :] for row in cells]
             del columns[index]
-    above = "  ".join(heading) + "\n\n" if heading else ""
+    above = "\n".join(wrapped("  ".join(heading), TEXT_WIDTH)) + "\n" if heading else ""
     return above + "\n".join(_lines(columns, cells)) + "\n"
 
 
@@ -76,21 +82,23 @@ def _lines(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> list[st
     right = [column.type == "number" for column in columns]
     lines = [_line(titles, widths, right)]
     for row in cells:
-        *firsts, last = row
-        wrapped = textwrap.wrap(last, widths[-1]) or [""]
-        lines.append(_line([*firsts, wrapped[0]], widths, right))
-        lines.extend(_line([*[""] * len(firsts), more], widths, right) for more in wrapped[1:])
+        folded = [
+            wrapped(cell, width) if column.type == "string" and index else [cell]
+            for index, (cell, width, column) in enumerate(zip(row, widths, columns, strict=True))
+        ]
+        height = max(len(parts) for parts in folded)
+        padded = [[*parts, *[""] * (height - len(parts))] for parts in folded]
+        lines.extend(_line(line, widths, right) for line in zip(*padded, strict=True))
     return lines
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
-    return " ".join(
-        _fit(cell, width, to_right) for cell, width, to_right in zip(cells, widths, right, strict=True)
-    ).rstrip()
+    fitted = [_fit(cell, width, to_right) for cell, width, to_right in zip(cells, widths, right, strict=True)]
+    return " ".join(fitted).rstrip()
 
 
 def _narrow(widths: list[int], may_shrink: Sequence[bool]) -> None:
-    """Take from the widest text columns until a line fits; the last one, which wraps, gives first."""
+    """Take from the widest text columns until a line fits; the last one gives first."""
     over = sum(widths) + len(widths) - 1 - TEXT_WIDTH
     if over > 0 and may_shrink[-1]:
         given = min(over, max(0, widths[-1] - WRAPPED_AT_LEAST))
@@ -104,9 +112,38 @@ def _narrow(widths: list[int], may_shrink: Sequence[bool]) -> None:
         over -= 1
 
 
+def wrapped(text: str, width: int, indent: str = "") -> list[str]:
+    """Lines of at most ``width`` columns, broken between words where that is possible; at least one line."""
+    lines = [""]
+    for word in text.split(" "):
+        room = width - _width(lines[-1])
+        if lines[-1].strip() and _width(word) + 1 <= room:
+            lines[-1] += " " + word
+            continue
+        if lines[-1].strip():
+            lines.append(indent)
+        while _width(lines[-1]) + _width(word) > width:
+            start = _start(word, width - _width(lines[-1]))
+            lines[-1] += start
+            lines.append(indent)
+            word = word[len(start) :]
+        lines[-1] += word
+    return lines
+
+
+def _start(text: str, width: int) -> str:
+    """As much of a text's start as fits: one character at least, so that there is an end to it."""
+    end = 1
+    while end < len(text) and _width(text[: end + 1]) <= width:
+        end += 1
+    return text[:end]
+
+
 def _fit(cell: str, width: int, to_right: bool) -> str:
-    while _width(cell) > width:
-        cell = cell[:-2] + "…"
+    """A cell in its width; of one that is too wide the middle is left out, as names often differ at their ends."""
+    if _width(cell) > width:
+        front, back = _start(cell, (width - 1) // 2), _start(cell[::-1], width - 1 - (width - 1) // 2)[::-1]
+        cell = f"{front}…{back}"
     space = " " * (width - _width(cell))
     return space + cell if to_right else cell + space
 
@@ -133,13 +170,14 @@ def printable(value: str) -> str:
     )
 
 
-def _cell(value: Cell, column: Column) -> str:
+def _cell(value: Cell, column: Column, now: float) -> str:
     if value is None:
         return "-"
     if isinstance(value, str):
         return printable(value)
     if column.type == "time":
-        return datetime.fromtimestamp(value / 1000, UTC).strftime("%m-%d %H:%M:%S")
+        at = datetime.fromtimestamp(value / 1000, UTC)
+        return at.strftime("%H:%M:%S" if 0 <= now - value / 1000 < DAY_SECONDS else "%m-%d %H:%M")
     return _number(float(value), column.unit)
 
 

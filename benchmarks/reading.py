@@ -1,0 +1,148 @@
+"""Reading a large exposition once more, against prometheus_client's own parser; and answers while that goes on."""
+
+from __future__ import annotations
+
+import gc
+import json
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from statistics import median
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from benchmarks.answers import LATEST
+from benchmarks.bench import Bench
+from benchmarks.expositions import exposition, models_for
+from benchmarks.harness import (
+    BenchmarkError,
+    Row,
+    Server,
+    alternately,
+    bridge,
+    fetch,
+    gateway_of,
+    load,
+    percentile,
+    raw_request,
+)
+from bridge.gateway import dialect
+from bridge.gateway.exposition import ExpositionReader
+from bridge.gateway.translate import Translator
+
+REQUESTS_A_SECOND = 150.0
+POLLS_AHEAD = 64
+
+
+class Reading:
+    """A gateway's expositions, read one poll after another by the bridge's own reader and translator."""
+
+    def __init__(self, *, providers: int, lines: int) -> None:
+        self._providers, self._lines = providers, lines
+        self._models = models_for(lines, providers)
+        self._reader = ExpositionReader()
+        self._translator = Translator(dialect.select("auto"))
+        self._poll = 0
+        self.body = b""
+        self.next_seconds()
+
+    def next_seconds(self) -> float:
+        """How long the next poll's exposition takes, every value in it being new."""
+        self._poll += 1
+        self.body = exposition(self._poll, providers=self._providers, models=self._models, lines=self._lines)
+        found = []
+        seconds = timed(lambda: found.append(self._translator.translate(self._reader.read(self.body))))
+        if found[0].rejected_lines or len(found[0].providers) != self._providers:
+            raise BenchmarkError(f"read {len(found[0].providers)} providers, rejected {found[0].rejected_lines} lines")
+        return seconds
+
+    def parser_seconds(self) -> float:
+        """How long prometheus_client's parser takes for the same text."""
+        text = self.body.decode()
+        return timed(lambda: sum(len(family.samples) for family in text_string_to_metric_families(text)))
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds of CPU that some work takes, begun on a clean heap: it is one thread's, and neighbours do not count."""
+    gc.collect()
+    began = time.process_time()
+    work()
+    return time.process_time() - began
+
+
+def reading(bench: Bench) -> Iterator[Row]:
+    """Reading the lines again, one poll later, against the parser alone."""
+    sizes = bench.sizes
+    read = Reading(providers=sizes.providers, lines=sizes.lines)
+    ratio, ours, theirs = alternately(sizes.readings, read.next_seconds, read.parser_seconds)
+    figures = f"{ratio:.3f} × ({ours * 1000:.0f} against {theirs * 1000:.0f} ms)"
+    work = f"reading {sizes.lines:,} lines again, one poll later"
+    yield Row(work, "prometheus_client's parser alone", figures, "≤ 0.1 ×", ratio <= 0.1)
+
+
+def polling(bench: Bench) -> Iterator[Row]:
+    """p99 of ``/query`` while such a poll is read, against p99 at rest: a steady, modest load on one worker."""
+    sizes, folder = bench.sizes, bench.new_folder("polling")
+    request = raw_request("POST", "/query", LATEST)
+    size = {"providers": sizes.providers, "models": models_for(sizes.lines, sizes.providers), "lines": sizes.lines}
+    busy_took: list[float] = []
+    polls: list[float] = []
+    (folder / "rest").mkdir()
+    (folder / "busy").mkdir()
+
+    def measure(server: Server) -> tuple[list[float], list[float]]:
+        result = load(server.port, [request], seconds=sizes.steady_seconds, rate=REQUESTS_A_SECOND, connections=4)
+        return result.sent, result.took
+
+    with (
+        gateway_of(folder, **size, ahead=4) as calm,
+        gateway_of(folder, **size, ahead=POLLS_AHEAD) as pressing,
+        bridge(folder / "rest" / "data", calm.port, workers=1, interval="1h") as rest,
+        bridge(folder / "busy" / "data", pressing.port, workers=1, interval="1s") as busy,
+    ):
+        _wait_for_polls(busy, pressing, 3)
+
+        def at_rest() -> float:
+            with busy.paused():
+                return percentile(measure(rest)[1], 0.99)
+
+        def while_read() -> float:
+            sent, took = measure(busy)
+            spans = poll_spans(busy, pressing)
+            polls.extend(end - begin for begin, end in spans)
+            meanwhile = [
+                seconds
+                for at, seconds in zip(sent, took, strict=True)
+                if any(begin < at + seconds and at < end for begin, end in spans)
+            ]
+            if not meanwhile:
+                raise BenchmarkError("no request fell into a poll")
+            busy_took.extend(meanwhile)
+            return percentile(meanwhile, 0.99)
+
+        ratio, ours, theirs = alternately(3 if sizes.rounds > 1 else 1, while_read, at_rest)
+    figures = (
+        f"{ratio:.1f} × (p99 {ours * 1000:.1f} against {theirs * 1000:.1f} ms; "
+        f"{len(busy_took)} requests in polls of {median(polls):.2f} s)"
+    )
+    yield Row(f"p99 of /query while {sizes.lines:,} lines are polled", "p99 at rest", figures, "≤ 3 ×", ratio <= 3)
+
+
+def poll_spans(server: Server, gateway: Server) -> list[tuple[float, float]]:
+    """From when each poll reached the gateway to when the bridge had recorded it, by its log (epoch seconds)."""
+    asked = json.loads(fetch(gateway.port, "GET", "/requests")[1])
+    spans = []
+    for line in server.log.read_text().splitlines():
+        entry = json.loads(line) if line.startswith("{") and line.endswith("}") else {}
+        if entry.get("event") == "poll" and entry["outcome"] == "ok":
+            ended = datetime.fromisoformat(entry["timestamp"]).timestamp()
+            spans.append((max((at for at in asked if at < ended), default=ended), ended))
+    return spans
+
+
+def _wait_for_polls(server: Server, gateway: Server, count: int) -> None:
+    last = time.monotonic() + 60.0
+    while len(poll_spans(server, gateway)) < count:
+        if time.monotonic() > last:
+            raise BenchmarkError(f"the bridge's log does not tell of {count} polls")
+        time.sleep(0.2)

@@ -1,0 +1,492 @@
+"""Annotations: what happened in a range, as Grafana draws it over a panel.
+
+Regions are outages: a circuit from its opening to its closing (tried and opened again in between is one outage), the
+gateway from the first failed poll to the next good one. Points are changes of status, and providers that appear or
+vanish. All of it comes from the recorded events, so every worker says the same, and the same again for the same range.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from itertools import chain, groupby
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.history.store import Store
+from bridge.model import Event, Key
+from bridge.queries.targets import MAX_TEXT_CHARACTERS, Target, TargetError, nearest, parse
+from bridge.queries.timerange import TimeRange
+from bridge.queries.view import View, clock, duration
+
+KINDS = ("circuit", "status", "roster", "gateway")
+MAX_PICKS = 8
+"""Kinds, with a selector each, that one query may name."""
+MAX_EVENTS = 1_000
+"""Of more the newest are shown, and one event that says how many are not."""
+CROWDED_EVENTS = 300
+OUTAGES_A_DAY = 100
+OUTAGES_A_DAY_WHEN_CROWDED = 20
+"""Outages of one circuit on one day (UTC) that are still drawn one by one."""
+DAY_SECONDS = 86_400.0
+
+_OUT = frozenset({"OPEN", "HALF_OPEN", "down"})
+"""The states an outage consists of: a circuit's, and the gateway's."""
+_GATEWAY = Key("")
+_COLOURS = {
+    "OPEN": "alerting",
+    "HALF_OPEN": "pending",
+    "healthy": "ok",
+    "degraded": "pending",
+    "down": "alerting",
+    "present": "ok",
+}
+"""Grafana's words for red, yellow and green; whatever is not here is ``no_data``, grey."""
+_ENDINGS = {"CLOSED": "closed", "": "gone", "up": "back"}
+_ROSTER_TITLES = {"present": "appeared", "absent": "vanished"}
+_HINT = 'annotations are circuit, status, roster and gateway, each alone or like circuit{provider=~"openai|groq"}'
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """One event on a panel. Times are epoch seconds; a point ends when it starts. Texts are plain: not escaped yet."""
+
+    id: str
+    """Names this event alone, and the same in every request."""
+    start: float
+    end: float
+    title: str
+    text: str
+    tags: tuple[str, ...]
+    new_state: str
+    """``alerting``, ``ok``, ``pending`` or ``no_data``: Grafana colours by it."""
+
+
+def annotate(query: str, span: TimeRange, view: View, store: Store, *, kept_since: float) -> list[Annotation]:
+    """Everything the query picks that overlaps the range, and nothing else; by the time it began.
+
+    An outage that lasts ends at the end of the range, or now if that is earlier. ``kept_since`` is the time before
+    which events may have been pruned: an outage whose beginning is no longer recorded is drawn from then at most.
+    Raises TargetError for a query that cannot be read.
+    """
+    selection = Selection(query)
+    if span.start > view.now:
+        return []
+    scene = _Scene(selection, TimeRange(span.start, min(span.end, view.now)), view, store, kept_since)
+    points = _changes(scene)
+    drawn = [*points, *_gateway_outages(scene), *_circuit_outages(scene, others=len(points))]
+    drawn.sort(key=lambda one: (one.end, one.start))
+    left_out, kept = drawn[:-MAX_EVENTS], drawn[-MAX_EVENTS:]
+    found = [one.build() for one in kept]
+    if left_out:
+        found.append(_left_out(len(left_out), max(span.start, left_out[-1].end)))
+    return sorted(found, key=lambda one: (one.start, one.end, one.tags))
+
+
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """What all of one request's annotations are made from. ``window`` is the range up to now."""
+
+    selection: Selection
+    window: TimeRange
+    view: View
+    store: Store
+    kept_since: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """An annotation to be: its texts are put together only if it is among those that are shown."""
+
+    start: float
+    end: float
+    build: Callable[[], Annotation]
+
+
+# Reading the query
+
+
+class Selection:
+    """What an annotation query picks: kinds, each with a selector or without; everything when it is empty.
+
+    Raises TargetError for one that cannot be read.
+    """
+
+    def __init__(self, query: str) -> None:
+        self._picks = _read(query)
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """The kinds that are picked at all."""
+        return frozenset(pick.metric for pick in self._picks) or frozenset(KINDS)
+
+    def takes(self, kind: str, key: Key) -> bool:
+        """Whether events of this kind, provider and model are picked."""
+        labels = {"kind": kind, "provider": key.provider, "model": key.model}
+        return not self._picks or any(pick.metric == kind and _matches(pick, labels) for pick in self._picks)
+
+
+def _matches(pick: Target, labels: Mapping[str, str]) -> bool:
+    """Whether a selector lets these labels through.
+
+    Grafana gives a variable's only value without escapes even where an expression is wanted, so a label that is the
+    expression's own text always matches it (``gpt-4o+search``).
+    """
+    for matcher in pick.matchers:
+        if matcher.op in ("=~", "!~") and labels.get(matcher.label, "") == matcher.value:
+            accepted = matcher.op == "=~"
+        else:
+            accepted = matcher.matches(labels)
+        if not accepted:
+            return False
+    return True
+
+
+_MARKS = re.compile(r"\\.|[\"'{},]", re.DOTALL)
+_LISTED_KINDS = re.compile(r"\{[a-z,\s]*\}")
+
+
+def _read(query: str) -> list[Target]:
+    """The kinds and selectors of a query; none for everything."""
+    if len(query) > MAX_TEXT_CHARACTERS:
+        raise TargetError(
+            f"the annotation query is too long ({len(query):,} characters)",
+            f"it has at most {MAX_TEXT_CHARACTERS:,} characters",
+        )
+    text = query.strip()
+    if _LISTED_KINDS.fullmatch(text):
+        text = text[1:-1]
+    picks: list[Target] = []
+    for start, end in _parts(text):
+        if not text[start:end].strip():
+            continue
+        if len(picks) == MAX_PICKS:
+            raise TargetError(f"an annotation query names at most {MAX_PICKS} kinds", _HINT)
+        # With blanks before it, a part's errors name positions in the whole query.
+        pick = parse(" " * start + text[start:end])
+        if pick.metric not in KINDS:
+            close = nearest(pick.metric, KINDS)
+            did_you_mean = f"; did you mean {close!r}?" if close else ""
+            raise TargetError(f"unknown kind of annotation {pick.metric[:80]!r}{did_you_mean}", _HINT)
+        picks.append(pick)
+    return picks
+
+
+def _parts(text: str) -> Iterable[tuple[int, int]]:
+    """Where the parts between commas begin and end. A comma in braces or quotes separates nothing."""
+    start, depth, quote = 0, 0, ""
+    for found in _MARKS.finditer(text):
+        mark = found[0]
+        if quote:
+            quote = "" if mark == quote else quote
+        elif mark in ("'", '"'):
+            quote = mark
+        elif mark in ("{", "}"):
+            depth += 1 if mark == "{" else -1
+        elif mark == "," and depth <= 0:
+            yield start, found.start()
+            start = found.end()
+    yield start, len(text)
+
+
+# From events to outages
+
+
+@dataclass(slots=True)
+class Outage:
+    """A circuit that was not closed, or the gateway that was down, from ``start`` to ``end`` (epoch seconds)."""
+
+    key: Key
+    start: float
+    first_event: float
+    """When its first recorded event was. No other outage of its circuit has one then."""
+    uncertain: str
+    """Why it may have begun before ``start``; empty where it did not."""
+    reason: str
+    """Why it began; empty where that is no longer recorded."""
+    end: float
+    present: str
+    """The state it is in, or was in last."""
+    was_open: bool = False
+    over: bool = False
+    ending: str = ""
+    opened: int = 0
+    tried: int = 0
+
+    @property
+    def state(self) -> str:
+        """The state it is drawn with: the present one while it lasts, then the worst it was seen in."""
+        return self.present if not self.over or not self.was_open else "OPEN"
+
+    def take(self, event: Event) -> None:
+        """Go on with its next event."""
+        self.end = event.at
+        self.over = event.after not in _OUT
+        self.ending = f"{_ENDINGS[event.after]}: {event.reason}" if self.over else ""
+        self.was_open |= "OPEN" in (event.before, event.after)
+        if not self.over:
+            self.present = event.after
+            self.opened += event.after != "HALF_OPEN"
+            self.tried += event.after == "HALF_OPEN"
+
+
+def outages(key: Key, events: Sequence[Event], window: TimeRange, kept_since: float, began: float) -> list[Outage]:
+    """The outages that one circuit's events (oldest first, none after the window) tell of; no two of them touch.
+
+    ``began`` is when the present outage began, as far as that is known otherwise, else infinite. An outage that
+    lasts ends with the window. Where an outage is over and the next begins in the same poll, it was never seen over:
+    they are one.
+    """
+    found: list[Outage] = []
+    for event in events:
+        if found and not found[-1].over and event.before not in _OUT:
+            # Its closing was not written down, so it ends where it was last known to last.
+            found[-1].over, found[-1].ending = True, "its end is not recorded"
+        if event is events[0] and event.before in _OUT:
+            known = began <= event.at
+            start = began if known else min(event.at, max(window.start, kept_since))
+            reason = event.reason if event.after in ("OPEN", "down") else ""
+            uncertain = "" if known else "it began before what is still recorded"
+            found.append(Outage(key, start, event.at, uncertain, reason, event.at, event.before))
+        elif event.after in _OUT and (not found or (found[-1].over and found[-1].end < event.at)):
+            uncertain = "" if event.before else "it was so at first sight"
+            found.append(Outage(key, event.at, event.at, uncertain, event.reason, event.at, event.after))
+        if found and (event.after in _OUT or not found[-1].over):
+            found[-1].take(event)
+    if found and not found[-1].over:
+        found[-1].end = window.end
+    return [one for one in found if one.end >= window.start]
+
+
+def _gateway_outages(scene: _Scene) -> list[_Drawn]:
+    """The gateway's outages. They are every provider's, so a selector on providers is not asked."""
+    if "gateway" not in scene.selection.kinds:
+        return []
+    events = scene.store.events(0.0, scene.window.end, ("gateway",))
+    latest = scene.view.latest
+    failing_since = latest.failing_since if latest else None
+    if latest and failing_since is not None and failing_since <= scene.window.end and not _lasts(events):
+        events.append(Event(failing_since, "gateway", "", "", "up", "down", latest.poll.message))
+    began = math.inf if failing_since is None else failing_since
+    found = outages(_GATEWAY, events, scene.window, scene.kept_since, began)
+    return [_Drawn(one.start, one.end, partial(_gateway_region, one, scene)) for one in found]
+
+
+def _lasts(events: Sequence[Event]) -> bool:
+    return bool(events) and events[-1].after in _OUT
+
+
+def _circuit_outages(scene: _Scene, *, others: int) -> list[_Drawn]:
+    """Circuits that were open; one region for a day on which one opened very often. ``others`` stand beside them."""
+    if "circuit" not in scene.selection.kinds:
+        return []
+    by_circuit: dict[Key, list[Event]] = {}
+    for event in scene.store.events(0.0, scene.window.end, ("circuit",)):
+        by_circuit.setdefault(Key(event.provider, event.model), []).append(event)
+    snapshot = scene.view.snapshot
+    opened = {circuit.key: circuit.first_opened for circuit in snapshot.circuits} if snapshot else {}
+    found = [
+        outages(key, events, scene.window, scene.kept_since, opened.get(key) or math.inf)
+        for key, events in by_circuit.items()
+        if scene.selection.takes("circuit", key)
+    ]
+    crowded = others + sum(map(len, found)) > CROWDED_EVENTS
+    most = OUTAGES_A_DAY_WHEN_CROWDED if crowded else OUTAGES_A_DAY
+    reach = _Reach(by_circuit)
+    drawn: list[_Drawn] = []
+    for of_circuit in found:
+        for day, those in groupby(of_circuit, key=lambda one: one.start // DAY_SECONDS):
+            of_day = list(those)
+            if len(of_day) > most:
+                build = partial(_flapping_region, of_day, int(day), scene, reach)
+                drawn.append(_Drawn(of_day[0].start, of_day[-1].end, build))
+            else:
+                drawn.extend(_Drawn(one.start, one.end, partial(_circuit_region, one, scene, reach)) for one in of_day)
+    return drawn
+
+
+def _changes(scene: _Scene) -> list[_Drawn]:
+    """Changes of status, and providers that came or went."""
+    kinds = sorted(scene.selection.kinds & {"status", "roster"})
+    if not kinds:
+        return []
+    takes = cache(scene.selection.takes)
+    return [
+        _Drawn(event.at, event.at, partial(_change, event))
+        for event in scene.store.events(scene.window.start, scene.window.end, kinds)
+        if takes(event.kind, Key(event.provider))
+    ]
+
+
+class _Reach:
+    """How many of its provider's circuits were out with one: whether it was one model, or all of them."""
+
+    def __init__(self, by_circuit: Mapping[Key, Sequence[Event]]) -> None:
+        self._by_circuit = by_circuit
+        self._circuits: dict[str, list[Key]] = {}
+        for key in by_circuit:
+            self._circuits.setdefault(key.provider, []).append(key)
+        self._counts: dict[str, tuple[list[float], NDArray[np.int64], NDArray[np.int64]]] = {}
+
+    def told(self, key: Key, start: float, end: float) -> str:
+        """In words, for the worst moment from ``start`` to ``end``."""
+        if not key.model:
+            return "this breaker is the whole provider's"
+        if key.provider not in self._counts:
+            self._counts[key.provider] = self._count(key.provider)
+        times, out, known = self._counts[key.provider]
+        first = bisect_right(times, start) - 1
+        worst = first + int(np.argmax(out[first : max(first + 1, bisect_left(times, end))]))
+        open_circuits = max(1, int(out[worst]))
+        circuits = max(open_circuits, int(known[worst]))
+        if circuits == 1:
+            return f"{key.provider} has no other circuit"
+        return f"{open_circuits} of {circuits} circuits of {key.provider} open at worst"
+
+    def _count(self, provider: str) -> tuple[list[float], NDArray[np.int64], NDArray[np.int64]]:
+        """Times, and from each on how many circuits of the provider were out, and how many there were."""
+        histories = {key: self._by_circuit[key] for key in self._circuits[provider]}
+        states = {key: history[0].before for key, history in histories.items() if history[0].before}
+        out_now = sum(state in _OUT for state in states.values())
+        times, out, known = [-math.inf], [out_now], [len(states)]
+        for event in sorted(chain.from_iterable(histories.values()), key=lambda event: event.at):
+            key = Key(event.provider, event.model)
+            out_now += (event.after in _OUT) - (states.get(key) in _OUT)
+            states[key] = event.after
+            if not event.after:
+                del states[key]
+            if event.at > times[-1]:
+                times.append(event.at)
+                out.append(0)
+                known.append(0)
+            out[-1], known[-1] = out_now, len(states)
+        return times, np.array(out), np.array(known)
+
+
+# In words
+
+
+def _circuit_region(outage: Outage, scene: _Scene, reach: _Reach) -> Annotation:
+    key, state = outage.key, outage.state
+    again = outage.tried or outage.opened > 1
+    counted = "" if outage.first_event == outage.start else "at least "
+    said = [
+        outage.reason,
+        _lasted(outage, "open", scene.window, scene.view),
+        f"opened {counted}{_times(max(1, outage.opened))}, tried again {_times(outage.tried)}" if again else "",
+        reach.told(key, outage.start, outage.end),
+        _unseen(outage, scene),
+    ]
+    return Annotation(
+        id=_name("circuit", key, outage.first_event),
+        start=outage.start,
+        end=outage.end,
+        title=f"{key}: circuit {state}",
+        text=_joined(said),
+        tags=_tags("circuit", key, state),
+        new_state=_COLOURS[state],
+    )
+
+
+def _flapping_region(of_day: Sequence[Outage], day: int, scene: _Scene, reach: _Reach) -> Annotation:
+    first, last = of_day[0], of_day[-1]
+    opened = sum(max(1, one.opened) for one in of_day)
+    said = [
+        f"opened {_times(opened)} from {clock(first.start)} to {clock(last.start)}",
+        f"open for {duration(sum(one.end - one.start for one in of_day))} in all",
+        "closed in the end" if last.over else f"{last.state} in the end",
+        last.reason and f"the last time: {last.reason}",
+        reach.told(last.key, first.start, last.end),
+        _unseen(last, scene),
+    ]
+    state = last.state if not last.over else "OPEN"
+    return Annotation(
+        id=_name("circuit", last.key, "day", day),
+        start=first.start,
+        end=last.end,
+        title=f"{last.key}: circuit opened {_times(opened)}",
+        text=_joined(said),
+        tags=_tags("circuit", last.key, state),
+        new_state=_COLOURS[state],
+    )
+
+
+def _gateway_region(outage: Outage, scene: _Scene) -> Annotation:
+    return Annotation(
+        id=_name("gateway", outage.key, outage.first_event),
+        start=outage.start,
+        end=outage.end,
+        title="gateway outage",
+        text=_joined([outage.reason, _lasted(outage, "out", scene.window, scene.view)]),
+        tags=_tags("gateway", outage.key, "down"),
+        new_state="no_data",
+    )
+
+
+def _change(event: Event) -> Annotation:
+    key = Key(event.provider)
+    roster = event.kind == "roster"
+    return Annotation(
+        id=_name(event.kind, key, event.at, event.after),
+        start=event.at,
+        end=event.at,
+        title=f"{key} {_ROSTER_TITLES[event.after]}" if roster else f"{key}: {event.before} → {event.after}",
+        text=event.reason,
+        tags=_tags(event.kind, key, event.after),
+        new_state=_COLOURS.get(event.after, "no_data"),
+    )
+
+
+def _left_out(count: int, at: float) -> Annotation:
+    return Annotation(
+        id=_name("left out", _GATEWAY),
+        start=at,
+        end=at,
+        title="1 earlier event is not shown" if count == 1 else f"{count:,} earlier events are not shown",
+        text=f'at most {MAX_EVENTS:,} events are: ask for a shorter range or for less, as circuit{{provider="openai"}}',
+        tags=("left out",),
+        new_state="no_data",
+    )
+
+
+def _lasted(outage: Outage, word: str, window: TimeRange, view: View) -> str:
+    """For how long it lasted, or lasts, and how it ended."""
+    length = duration(outage.end - outage.start)
+    if outage.uncertain:
+        length = f"at least {length} ({outage.uncertain})"
+    if not outage.over:
+        return f"{word} for {length}" + (", so far" if window.end == view.now else ", and on after this range")
+    if outage.end == outage.start and not outage.uncertain:
+        return f"{word} only between two polls"
+    return f"{word} for {length}; {outage.ending}"
+
+
+def _unseen(outage: Outage, scene: _Scene) -> str:
+    """That nobody knows whether it still lasts, where the data is too old to say."""
+    snapshot = scene.view.snapshot
+    if outage.over or snapshot is None or scene.window.end - snapshot.at <= scene.view.stale_after_seconds:
+        return ""
+    return f"not known since {clock(snapshot.at)}, the last good poll"
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count:,} times"
+
+
+def _joined(said: Iterable[str]) -> str:
+    return "; ".join(part for part in said if part)
+
+
+def _tags(kind: str, key: Key, state: str) -> tuple[str, ...]:
+    return tuple(tag for tag in (kind, key.provider, key.model, state) if tag)
+
+
+def _name(kind: str, key: Key, *which: object) -> str:
+    told = "\0".join([kind, *key, *map(repr, which)])
+    return hashlib.blake2b(told.encode(errors="surrogatepass"), digest_size=12).hexdigest()

@@ -1,0 +1,27 @@
+"""Which of two values is worse: what a step shows of the many it stands for."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bridge.history.codec import Floats
+
+CIRCUIT_SEVERITY = (0.0, 2.0, 1.0)
+STATUS_SEVERITY = (1.0, 0.0, 2.0, 3.0)
+
+
+def badness(values: Floats, worst: str) -> Floats:
+    """Values turned so that higher is worse; NaN stays. ``worst`` is as in the catalog."""
+    if worst in ("circuit", "status"):
+        severity = np.array((*(CIRCUIT_SEVERITY if worst == "circuit" else STATUS_SEVERITY), np.nan))
+        known = ~np.isnan(values)
+        places = np.where(known, values, len(severity) - 1).astype(np.int64)
+        turned: Floats = severity[places]
+        return turned
+    return -values if worst == "low" else values
+
+
+def worse(one: Floats, other: Floats, worst: str) -> Floats:
+    """The worse of each two values; the known one where only one is known."""
+    comparable = [np.where(np.isnan(values), -np.inf, badness(values, worst)) for values in (one, other)]
+    return np.where(comparable[1] > comparable[0], other, one)

@@ -1,0 +1,330 @@
+"""Reading as from an enemy: a line that does not parse costs that line alone, and nothing makes the reader raise."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summary, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from bridge.gateway.exposition import MAX_LINE_BYTES, SHOWN_REJECTS, Exposition, ExpositionReader
+
+Read = list[tuple[str, dict[str, str], float]]
+
+
+def read(body: bytes | str) -> Exposition:
+    return ExpositionReader().read(body.encode() if isinstance(body, str) else body)
+
+
+def samples(body: bytes | str) -> Read:
+    return [(series.name, dict(series.labels), value) for series, value in read(body).samples.items()]
+
+
+def same(value: float, other: float) -> bool:
+    return value == other or (math.isnan(value) and math.isnan(other))
+
+
+GOOD = b'health_score{provider="openai"} 97.5\n'
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("up 1", ("up", {}, 1.0)),
+        ("up\t1", ("up", {}, 1.0)),
+        ("  up   1  ", ("up", {}, 1.0)),
+        ("up 1\r", ("up", {}, 1.0)),
+        ('m{a="b"} 1', ("m", {"a": "b"}, 1.0)),
+        ('m{a="b",} 1', ("m", {"a": "b"}, 1.0)),
+        ('m { a = "b" , c = "d" } 1', ("m", {"a": "b", "c": "d"}, 1.0)),
+        ("m{} 1", ("m", {}, 1.0)),
+        ('m{a=""} 1', ("m", {"a": ""}, 1.0)),
+        pytest.param('m{a="b"} 1 1700000000000', ("m", {"a": "b"}, 1.0), id="a timestamp is read over"),
+        pytest.param("m 1 -5", ("m", {}, 1.0), id="even one from before time"),
+        pytest.param('m{a="}"} 1', ("m", {"a": "}"}, 1.0), id="a brace in a value"),
+        pytest.param('m{a="} 5"} 1', ("m", {"a": "} 5"}, 1.0), id="a value that looks like an end"),
+        pytest.param('m{a="{b=\\"c\\"}"} 1', ("m", {"a": '{b="c"}'}, 1.0), id="labels in a label"),
+        pytest.param('m{a="x=y,z"} 1', ("m", {"a": "x=y,z"}, 1.0), id="separators in a value"),
+        pytest.param('m{a="# HELP"} 1', ("m", {"a": "# HELP"}, 1.0), id="a comment in a value"),
+        pytest.param('m{a="\\"\\\\\\n"} 1', ("m", {"a": '"\\\n'}, 1.0), id="escapes"),
+        pytest.param('m{a="b\\\\"} 1', ("m", {"a": "b\\"}, 1.0), id="a backslash before the quote that ends it"),
+        pytest.param('m{a="名前"} 1', ("m", {"a": "名前"}, 1.0), id="any script"),
+        pytest.param('m{a="x\u2028y\x85z"} 1', ("m", {"a": "x\u2028y\x85z"}, 1.0), id="Unicode's other line ends"),
+        pytest.param('m{a="x\ry"} 1', ("m", {"a": "x\ry"}, 1.0), id="a carriage return in a value"),
+        pytest.param('m{a="x\x00y"} 1', ("m", {"a": "x\x00y"}, 1.0), id="NUL in a value"),
+        pytest.param('{"m",a="b"} 1', ("m", {"a": "b"}, 1.0), id="a quoted name"),
+    ],
+)
+def test_a_line_of_the_format_is_read(line: str, expected: tuple[str, dict[str, str], float]) -> None:
+    assert samples(line + "\n") == [expected]
+    assert read(line + "\n").rejected_lines == 0
+
+
+@pytest.mark.parametrize(
+    ("number", "value"),
+    [
+        ("0", 0.0),
+        ("-0", 0.0),
+        ("+5", 5.0),
+        (".5", 0.5),
+        ("5.", 5.0),
+        ("1e3", 1000.0),
+        ("1E-3", 0.001),
+        ("1.7976931348623157e308", 1.7976931348623157e308),
+        ("007", 7.0),
+        ("NaN", math.nan),
+        ("nan", math.nan),
+        ("Inf", math.inf),
+        ("+Inf", math.inf),
+        ("-inf", -math.inf),
+        pytest.param("1e999", math.inf, id="too large is present, and not known"),
+        pytest.param("9" * 5000, math.inf, id="more digits than an int may have"),
+        pytest.param("1e-999", 0.0, id="too small is nothing"),
+    ],
+)
+def test_a_number_of_the_format_is_read(number: str, value: float) -> None:
+    for line in (f"m {number}\n", f'm{{a="b"}} {number}\n'):
+        [(_, _, found)] = samples(line)
+        assert same(found, value)
+
+
+BAD_NUMBERS = [
+    "1_0",
+    "١٢",
+    "５",
+    "0x10",
+    "0x1p-2",
+    "1e",
+    "e5",
+    "+",
+    "-",
+    ".",
+    "--1",
+    "1.2.3",
+    "1,5",
+    "1-2",
+    "infinity",
+    "Infinity",
+    "nano",
+    "None",
+    "true",
+    '"1"',
+    "1s",
+    "1#",
+    "1\x00",
+    "1\xa02",
+]
+
+
+@pytest.mark.parametrize("number", BAD_NUMBERS)
+def test_what_is_no_number_of_the_format_costs_its_line_alone(number: str) -> None:
+    body = GOOD + f"m {number}\n".encode() + f'm{{a="b"}} {number}\n'.encode() + b"up 1\n"
+    assert samples(body) == [("health_score", {"provider": "openai"}, 97.5), ("up", {}, 1.0)]
+    assert read(body).rejected_lines == 2
+
+
+BAD_LINES = [
+    pytest.param(b"m", id="no value"),
+    pytest.param(b'm{a="b"}', id="no value after labels"),
+    pytest.param(b"m 1 2 3", id="too many words"),
+    pytest.param(b'm{a="b"} 1 2 3', id="too many words after labels"),
+    pytest.param(b"m 1 soon", id="a timestamp that is none"),
+    pytest.param(b'm{a="b"} 1 soon', id="a timestamp that is none after labels"),
+    pytest.param(b"m 1 # a comment", id="a comment after the value"),
+    pytest.param(b"1m 1", id="a name that starts with a digit"),
+    pytest.param(b"m.n 1", id="a name with a dot"),
+    pytest.param(b"m\x00n 1", id="NUL in a name"),
+    pytest.param("näme 1".encode(), id="an unquoted name outside ASCII"),
+    pytest.param(b'm{1a="b"} 1', id="a label that starts with a digit"),
+    pytest.param(b"m{a=b} 1", id="a value without quotes"),
+    pytest.param(b'm{a="b} 1', id="a quote that is not closed"),
+    pytest.param(b'm{a="b" c="d"} 1', id="no comma"),
+    pytest.param(b'm{a="b",,c="d"} 1', id="two commas"),
+    pytest.param(b'm{a="b",a="c"} 1', id="one label twice"),
+    pytest.param(b'm{a="b"}} 1', id="a brace too many"),
+    pytest.param(b'm{a="b"', id="cut off within the labels"),
+    pytest.param(b'm a="b"} 1', id="no opening brace"),
+    pytest.param(b'm{a="we"ird"} 1', id="a quote that was not escaped"),
+    pytest.param(b'm{__name__="n"} 1', id="two names"),
+    pytest.param(b'{a="b"} 1', id="no name"),
+    pytest.param(b'm{a="\xff\xfe"} 1', id="no UTF-8 in a value"),
+    pytest.param(b"\xff 1", id="no UTF-8 in a name"),
+    pytest.param(b"\xef\xbb\xbfm 1", id="a byte order mark"),
+    pytest.param(b"<html><body>", id="a page of another kind"),
+    pytest.param(b'{"error": "no"}', id="JSON"),
+    pytest.param(b'm{a="b"} 0 # {trace="x"} 7', id="an exemplar, whose number is not the sample's"),
+    pytest.param(b'm{a="b"} 0 } 7', id="a brace after the value"),
+    pytest.param(b"m 0 } 7", id="a brace after the value of a bare name"),
+    pytest.param(b'm{a="' + b"x" * MAX_LINE_BYTES + b'"} 1', id="a very long line"),
+]
+
+
+@pytest.mark.parametrize("line", BAD_LINES)
+def test_a_line_that_does_not_parse_costs_itself_alone(line: bytes) -> None:
+    body = GOOD + line + b"\nup 1\n"
+    assert samples(body) == [("health_score", {"provider": "openai"}, 97.5), ("up", {}, 1.0)]
+    exposition = read(body)
+    assert exposition.rejected_lines == 1
+    [rejected] = exposition.first_rejected
+    assert rejected.number == 2
+    assert re.fullmatch("[a-zA-Z0-9_:]{0,80}", rejected.name)
+    assert line.startswith(rejected.name.encode())
+
+
+def test_a_name_with_a_line_break_that_was_not_escaped_costs_its_two_halves() -> None:
+    body = b'score{provider="we\\\\"ird\\\\pro\nvider",model="a"} 5\n' + GOOD
+    assert samples(body) == [("health_score", {"provider": "openai"}, 97.5)]
+    assert read(body).rejected_lines == 2
+
+
+def test_a_second_half_that_looks_like_a_sample_is_a_sample_of_its_own_name_alone() -> None:
+    body = b'score{provider="evil\nfake 5\nx"} 5\n' + GOOD
+    assert [name for name, _, _ in samples(body)] == ["fake", "health_score"]
+    assert read(body).rejected_lines == 2
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"\n\n", b"  \n\t\n", b"# HELP m x\n# TYPE m gauge\n#\n# EOF\n  # indented\n", b"\r\n"]
+)
+def test_blanks_and_comments_are_neither_samples_nor_rejected(body: bytes) -> None:
+    assert (samples(body), read(body).rejected_lines) == ([], 0)
+
+
+def test_windows_line_ends_are_line_ends() -> None:
+    assert samples(b'# TYPE m gauge\r\nm{a="b"} 1\r\n\r\nn 2 5\r\n') == [("m", {"a": "b"}, 1.0), ("n", {}, 2.0)]
+
+
+def test_the_last_line_counts_with_or_without_its_end() -> None:
+    assert samples(b"m 1\nn 2") == [("m", {}, 1.0), ("n", {}, 2.0)]
+
+
+def test_families_may_be_interleaved_and_types_may_be_missing_or_wrong() -> None:
+    body = b'# TYPE n histogram\nm{a="1"} 1\nn 2\n# TYPE m nonsense\nm{a="2"} 3\n# TYPE\n'
+    assert [(name, value) for name, _, value in samples(body)] == [("m", 1.0), ("n", 2.0), ("m", 3.0)]
+
+
+def test_of_a_series_that_stands_there_twice_the_last_value_counts() -> None:
+    assert samples(b'm{a="b"} 1\nn 5\nm{a="b"} 2\n') == [("m", {"a": "b"}, 2.0), ("n", {}, 5.0)]
+
+
+def test_a_series_is_the_same_in_whatever_order_its_labels_stand() -> None:
+    """Else a counter written twice is counted twice, and one whose labels change places starts again."""
+    body = b'm{a="b",c="d"} 1\nm{c="d", a="b"} 2\n'
+    assert samples(body) == [("m", {"a": "b", "c": "d"}, 2.0)]
+    reader = ExpositionReader()
+    [first], [second] = (list(reader.read(line + b"\n").samples) for line in body.splitlines())
+    assert first.text == second.text
+
+
+def test_the_first_rejected_lines_are_shown_and_all_are_counted() -> None:
+    exposition = read(b"up 1\n" + b"bad\n" * 50)
+    assert exposition.rejected_lines == 50
+    assert [rejected.number for rejected in exposition.first_rejected] == [2, 3, 4, 5, 6]
+    assert len(exposition.first_rejected) == SHOWN_REJECTS
+
+
+def test_a_series_is_the_same_object_poll_after_poll() -> None:
+    reader = ExpositionReader()
+    [first] = reader.read(GOOD).samples
+    [second] = reader.read(GOOD.replace(b"97.5", b"12")).samples
+    assert first is second
+
+
+def test_what_is_remembered_is_what_the_last_exposition_held() -> None:
+    reader = ExpositionReader()
+    for number in range(50):
+        reader.read(b"".join(b'm{a="%d"} 1\n' % (number * 100 + n) for n in range(100)) + b"bad\n")
+        assert len(reader._known) == 100
+    reader.read(b"")
+    assert reader._known == {}
+
+
+def test_a_bad_value_of_a_known_series_is_no_value_and_the_series_is_read_again_afterwards() -> None:
+    reader = ExpositionReader()
+    reader.read(GOOD)
+    assert reader.read(GOOD.replace(b"97.5", b"1_0")).samples == {}
+    assert list(reader.read(GOOD).samples.values()) == [97.5]
+
+
+def test_the_longest_lines_that_are_read_do_not_hang_the_reader() -> None:
+    """Reading labels takes time quadratic in their length."""
+    many = ",".join(f'l{n}="\\""' for n in range(1300))
+    lines = [f'm{{n="{number}",{many}}} 1\n' for number in range(20)]
+    assert MAX_LINE_BYTES * 0.7 < len(lines[0]) < MAX_LINE_BYTES
+    started = time.monotonic()
+    assert len(read("".join(lines)).samples) == 20
+    assert time.monotonic() - started < 5
+
+
+WORDS = rb"""m { } a="b" a = " , \ \n # 1 0 NaN - e9 _ le""".split()
+BLANKS = [b" ", b"\t", b"\n", b"\r", b"\x00", b"\xff", b"\xc2\x85", b"\xe2\x80\xa8", b"# HELP ", b"# TYPE m ", b" 1"]
+exposition_like = st.lists(st.sampled_from(WORDS + BLANKS), max_size=60).map(b"".join)
+
+
+@settings(max_examples=1000)
+@given(st.one_of(st.binary(max_size=300), exposition_like))
+@example(b'{"')
+@example(b"{} 0")
+@example(b'm{"')
+def test_no_bytes_make_the_reader_raise_and_every_line_is_accounted_for(body: bytes) -> None:
+    reader = ExpositionReader()
+    exposition = reader.read(body)
+    lines = [line for line in body.split(b"\n") if line.strip() and not line.strip().startswith(b"#")]
+    assert len(exposition.samples) + exposition.rejected_lines <= len(lines)
+    assert exposition.samples or exposition.rejected_lines == len(lines)
+    assert len(exposition.first_rejected) == min(exposition.rejected_lines, SHOWN_REJECTS)
+    again = reader.read(body)
+    assert (again.samples.keys(), again.rejected_lines) == (exposition.samples.keys(), exposition.rejected_lines)
+
+
+@settings(max_examples=200)
+@given(st.lists(st.one_of(st.just(GOOD.rstrip()), st.binary(max_size=30).map(lambda line: line.replace(b"\n", b"")))))
+def test_whatever_stands_beside_it_a_good_line_is_read(lines: list[bytes]) -> None:
+    found = samples(b"\n".join([*lines, GOOD]))
+    assert ("health_score", {"provider": "openai"}, 97.5) in found
+
+
+label_values = st.text(st.characters(codec="utf-8"), max_size=20)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.dictionaries(st.tuples(label_values, label_values), st.floats(), max_size=6))
+def test_what_prometheus_client_writes_is_read_back_whole(values: dict[tuple[str, str], float]) -> None:
+    registry = CollectorRegistry()
+    gauge = Gauge("score", "of\nproviders \\ x", ["provider", "model"], registry=registry)
+    counter = Counter("calls", "", ["provider", "model"], registry=registry)
+    histogram = Histogram("seconds", "", ["provider", "model"], registry=registry)
+    summary = Summary("bytes", "", ["provider", "model"], registry=registry)
+    for labels, value in values.items():
+        gauge.labels(*labels).set(value)
+        counter.labels(*labels).inc(min(abs(value), 1e300) if math.isfinite(value) else 1)
+        histogram.labels(*labels).observe(value)
+        summary.labels(*labels).observe(value)
+    body = generate_latest(registry)
+    found = {(name, *sorted(labels.items())): value for name, labels, value in samples(body)}
+    written = {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in registry.collect()
+        for sample in family.samples
+    }
+    assert read(body).rejected_lines == 0
+    assert found.keys() == written.keys()
+    assert all(same(found[series], written[series]) for series in written)
+
+
+def test_it_agrees_with_prometheus_clients_own_parser_on_a_page_of_many_kinds() -> None:
+    registry = CollectorRegistry()
+    Histogram("seconds", "Time", ["le_not"], registry=registry).labels("x").observe(3)
+    Counter("calls", "Calls", registry=registry).inc(2)
+    body = generate_latest(registry)
+    parsed = [
+        (sample.name, sample.labels, float(sample.value))
+        for family in text_string_to_metric_families(body.decode())
+        for sample in family.samples
+    ]
+    assert sorted(samples(body), key=str) == sorted(parsed, key=str)

@@ -1,0 +1,283 @@
+"""Counters over time: PromQL's increase and quantiles, through resets and holes, in bounded memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.gateway.dialect import select
+from bridge.gateway.exposition import ExpositionReader
+from bridge.gateway.translate import Translator
+from bridge.health.windows import Window, by_signal, histogram_quantile, steps, sums, was_reset
+from bridge.model import CounterId
+from tests.health.polls import INTERVAL, START, Bridge, says
+
+
+def counter(name: str, signal: str = "requests") -> CounterId:
+    return CounterId(signal, name, "", "", f"{signal} of {name}")
+
+
+A, B = counter("a"), counter("b")
+Samples = Sequence[float | None]
+
+
+def window(of: Samples, seconds: float = 300.0, every: float = INTERVAL) -> Window:
+    """A window over one counter; None is a poll without it."""
+    grown = Window(seconds)
+    for number, value in enumerate(of):
+        grown = grown.append(START + every * number, {} if value is None else {A: value})
+    return grown
+
+
+def prometheus_increase(of: Samples, seconds: float, every: float = INTERVAL) -> float | None:
+    """``extrapolatedRate`` of promql/functions.go (Prometheus 2.42) for ``increase``, line by line."""
+    end = every * (len(of) - 1)
+    start = end - seconds
+    points = [(every * n, value) for n, value in enumerate(of) if value is not None and every * n >= start]
+    if len(points) < 2:
+        return None
+    result = points[-1][1] - points[0][1]
+    previous = points[0][1]
+    for _, value in points[1:]:
+        if value < previous:
+            result += previous
+        previous = value
+    to_start, to_end = points[0][0] - start, end - points[-1][0]
+    sampled = points[-1][0] - points[0][0]
+    average = sampled / (len(points) - 1)
+    if result > 0 and points[0][1] >= 0:
+        to_start = min(to_start, sampled * (points[0][1] / result))
+    threshold = average * 1.1
+    extrapolated = sampled
+    extrapolated += to_start if to_start < threshold else average / 2
+    extrapolated += to_end if to_end < threshold else average / 2
+    return result * (extrapolated / sampled)
+
+
+class TestIncrease:
+    @pytest.mark.parametrize(
+        ("samples", "increase"),
+        [
+            pytest.param([100.0 + n for n in range(21)], 20.0, id="the whole window"),
+            pytest.param([7.0] * 21, 0.0, id="nothing moved"),
+            pytest.param([100.0 + n for n in range(41)], 20.0, id="what is older does not count"),
+            pytest.param([*(100.0 + n for n in range(11)), *(1.0 + n for n in range(10))], 20.0, id="a reset"),
+            pytest.param([9.0, 0.0, 9.0, 0.0, 9.0], 18 * 67.5 / 60, id="many resets"),
+            pytest.param([1000.0, 1010.0], 10 * 22.5 / 15, id="extrapolated by half a step at the start"),
+            pytest.param([2.0, 10.0], 8 * (15 + 15 * 2 / 8) / 15, id="or to where it would have been zero"),
+            pytest.param([0.0, 10.0], 10.0, id="never below zero"),
+            pytest.param([*(1.0 * n for n in range(1000, 1020)), None], 19 * 300 / 285, id="and to the end"),
+        ],
+    )
+    def test_is_what_promql_says(self, samples: Samples, increase: float) -> None:
+        assert window(samples).increases() == {A: pytest.approx(increase)}
+        assert prometheus_increase(samples, 300.0) == pytest.approx(increase)
+
+    def test_one_sample_is_not_enough(self) -> None:
+        assert Window(300.0).increases() == {}
+        assert window([5.0]).increases() == {}
+        assert window([None, 5.0, None]).increases() == {}
+
+    @given(
+        st.lists(st.one_of(st.none(), st.integers(0, 50)), min_size=1, max_size=30),
+        st.sampled_from([60.0, 150.0, 300.0]),
+    )
+    def test_agrees_with_prometheus_on_any_resets_and_holes(self, samples: list[int | None], seconds: float) -> None:
+        [found] = [*window(samples, seconds).increases().values()] or [None]
+        expected = prometheus_increase(samples, seconds)
+        assert found == (None if expected is None else pytest.approx(expected, rel=1e-12))
+
+    @given(st.lists(st.one_of(st.none(), st.floats(0, 1e15)), min_size=2, max_size=30))
+    def test_is_never_negative_nor_unreal(self, samples: list[float | None]) -> None:
+        assert all(rise >= 0 and math.isfinite(rise) for rise in window(samples).increases().values())
+
+    def test_series_do_not_touch_each_other(self) -> None:
+        both = Window(300.0)
+        for number in range(21):
+            both = both.append(START + 15 * number, {A: float(number), B: 1000.0 - (number == 20) * 999})
+        assert both.increases() == {A: pytest.approx(20.0), B: pytest.approx(1.0)}
+
+
+class TestMemory:
+    def test_series_that_are_gone_are_dropped_with_their_last_sample(self) -> None:
+        grown = Window(30.0).append(START, {A: 1.0, B: 1.0})
+        for number in (1, 2):
+            grown = grown.append(START + 15 * number, {A: 1.0})
+            assert grown.ids == (A, B)
+        grown = grown.append(START + 45, {A: 1.0})
+        assert grown.ids == (A,)
+        assert grown.values.shape == (1, 3), "both ends of 30 s"
+
+    def test_appending_leaves_the_window_before_as_it_was(self) -> None:
+        before = window([1.0, 2.0])
+        before.append(START + 30, {A: 3.0, B: 1.0})
+        assert before.ids == (A,)
+        assert before.values.tolist() == [[1.0, 2.0]]
+
+    def test_a_gateway_that_renames_everything_in_every_poll_does_not_grow_what_is_remembered(self) -> None:
+        reader, translator, bridge = ExpositionReader(), Translator(select("auto")), Bridge()
+        sizes = []
+        for number in range(260):
+            lines = [
+                f'model_inference_requests_total{{provider="p{number}",model="m{model}",status="{status}"}} 5\n'
+                for model in range(5)
+                for status in ("success", "error")
+            ]
+            bridge.poll(translator.translate(reader.read("".join(lines).encode())))
+            memory = bridge.memory
+            remembered = (len(memory.counters), len(memory.circuits), len(memory.derivations), len(memory.absences))
+            windows = (len(memory.recent.ids), memory.recent.values.size, len(memory.hour.ids))
+            sizes.append(
+                (len(reader._known), len(translator._plan.counters), *remembered, len(memory.statuses), *windows)
+            )
+        assert sizes[-1][:2] == (10, 15), "reader and translator know the last exposition alone"
+        assert sizes[-1] == sizes[-10], "and nothing grows once the hour is full"
+        assert sizes[-1][-1] <= 15 * 241, "no more than the series of requests and failures of each poll of the hour"
+
+
+class TestSteps:
+    """What a counter rose by from one poll to the next."""
+
+    @pytest.mark.parametrize(
+        ("before", "now", "rise"),
+        [
+            pytest.param({A: 3.0}, {A: 5.0}, {A: 2.0}, id="rose"),
+            pytest.param({A: 3.0}, {A: 3.0}, {A: 0.0}, id="stood"),
+            pytest.param({A: 30.0}, {A: 5.0}, {A: 5.0}, id="reset: all of it is new"),
+            pytest.param({}, {A: 5.0}, {A: 0.0}, id="first poll: its past is unknown"),
+            pytest.param({B: 1.0}, {A: 5.0, B: 1.0}, {A: 5.0, B: 0.0}, id="new among others: from zero"),
+            pytest.param({A: 5.0}, {}, {}, id="gone"),
+        ],
+    )
+    def test_are_rises(
+        self, before: dict[CounterId, float], now: dict[CounterId, float], rise: dict[CounterId, float]
+    ) -> None:
+        assert steps(before, now) == rise
+
+    @pytest.mark.parametrize(
+        ("before", "now", "reset"),
+        [
+            ({A: 3.0}, {A: 2.0}, True),
+            ({A: 3.0}, {A: 3.0}, False),
+            ({A: 3.0, B: 3.0}, {A: 9.0, B: 2.0}, True),
+            ({A: 3.0}, {}, False),
+            ({}, {A: 1.0}, False),
+        ],
+    )
+    def test_a_counter_that_went_down_tells_of_a_restart(
+        self, before: dict[CounterId, float], now: dict[CounterId, float], reset: bool
+    ) -> None:
+        assert was_reset(before, now) is reset
+
+    def test_sums_are_of_one_signal(self) -> None:
+        rises = {A: 1.0, B: 2.0, counter("a", "failures"): 4.0, A._replace(series="another of a"): 8.0}
+        assert sums(by_signal(rises)["requests"], lambda found: found.provider) == {"a": 9.0, "b": 2.0}
+
+
+INF = math.inf
+
+
+class TestHistogramQuantile:
+    @pytest.mark.parametrize(
+        ("quantile", "buckets", "value"),
+        [
+            pytest.param(0.5, {1: 0, 2: 10, INF: 10}, 1.5, id="linear within a bucket"),
+            pytest.param(0.95, {1: 50, 2: 100, INF: 100}, 1.9, id="95th"),
+            pytest.param(0.5, {1: 10, INF: 10}, 0.5, id="the first bucket begins at 0"),
+            pytest.param(0.5, {-1: 10, 1: 10, INF: 10}, -1, id="unless its bound is not above 0"),
+            pytest.param(0.5, {0: 10, INF: 10}, 0, id="a first bound of 0"),
+            pytest.param(0.95, {1: 0, 2: 0, INF: 10}, 2, id="beyond all bounds: the highest finite one"),
+            pytest.param(0.99, {1: 90, 2: 95, INF: 100}, 2, id="in the last bucket"),
+            pytest.param(0.5, {2: 10, 1: 0, INF: 10}, 1.5, id="in any order"),
+            pytest.param(0.5, {1: 0, 2: 10, 3: 9, INF: 10}, 1.5, id="counts that fall are held up"),
+            pytest.param(1.0, {1: 0, 2: 10, 3: 10, INF: 10}, 2, id="all of it"),
+            pytest.param(0.5, {1: 0, 2: 0, INF: 0}, None, id="no observations"),
+            pytest.param(0.5, {1: 5, 2: 10}, None, id="no +Inf"),
+            pytest.param(0.5, {INF: 10}, None, id="nothing but +Inf"),
+            pytest.param(0.5, {}, None, id="no buckets"),
+        ],
+    )
+    def test_is_what_promql_says(self, quantile: float, buckets: dict[float, float], value: float | None) -> None:
+        assert histogram_quantile(quantile, buckets.items()) == (None if value is None else pytest.approx(value))
+
+    @given(st.dictionaries(st.floats(0.001, 1e6), st.integers(0, 1000), min_size=1, max_size=12), st.integers(1, 1000))
+    def test_lies_within_the_bounds_and_rises_with_the_quantile(self, counts: dict[float, int], beyond: int) -> None:
+        cumulative, total = {}, 0
+        for bound in sorted(counts):
+            total += counts[bound]
+            cumulative[bound] = float(total)
+        cumulative[INF] = float(total + beyond)
+        values = [histogram_quantile(share, cumulative.items()) for share in (0.05, 0.5, 0.95, 0.99)]
+        assert all(value is not None and 0 <= value <= max(counts) for value in values)
+        assert values == sorted(values)
+
+
+class TestTraffic:
+    """The windows as the verdicts show them."""
+
+    def test_rates_ratios_and_latency_are_over_five_minutes(self) -> None:
+        bridge = Bridge()
+        for n in range(41):
+            bridge.poll(
+                says(
+                    requests={"groq/a": 100 + 3 * n, "groq/b": 100 + n},
+                    failures={"groq/a": 10 + n, "groq/b": 0},
+                    buckets={"groq": {"1": 0, "2": 100 + 2 * n, "4": 100 + 4 * n, "+Inf": 100 + 4 * n}},
+                    seconds={"groq": 100 + 8 * n},
+                )
+            )
+        assert bridge.value("groq", "provider_request_rate") == pytest.approx(80 / 300)
+        assert bridge.value("groq", "provider_error_rate") == pytest.approx(20 / 80)
+        assert bridge.value("groq", "provider_latency_seconds") == pytest.approx(160 / 80)
+        assert bridge.value("groq", "provider_latency_p95_seconds") == pytest.approx(2 + 2 * 36 / 40)
+        assert bridge.snapshot.model_error_rates == {
+            ("groq", "a"): pytest.approx(20 / 60),
+            ("groq", "b"): 0,
+        }
+        assert bridge.snapshot.fleet["fleet_error_rate"] == pytest.approx(20 / 80)
+        assert bridge.snapshot.fleet["fleet_requests"] == 100 + 3 * 40 + 100 + 40
+
+    def test_a_provider_that_never_failed_has_an_error_rate_of_zero(self) -> None:
+        """Clients show no series of failures before the first."""
+        bridge = Bridge()
+        for n in (0, 5):
+            bridge.poll(says(requests={"groq": n, "xai": n}, failures={"xai": 0}))
+        assert bridge.value("groq", "provider_error_rate") == 0
+
+    def test_without_counting_failures_there_is_no_error_rate(self) -> None:
+        bridge = Bridge()
+        for n in (0, 5):
+            bridge.poll(says(requests={"groq": n}))
+        assert bridge.value("groq", "provider_error_rate") is None
+        assert bridge.value("groq", "provider_request_rate") == pytest.approx(5 / 300)
+        assert bridge.snapshot.fleet["fleet_error_rate"] is None
+
+    def test_no_traffic_is_not_perfection(self) -> None:
+        bridge = Bridge()
+        for _ in range(3):
+            bridge.poll(says(requests={"groq": 7}, failures={"groq": 0}, error_rate={"groq": 0}))
+        assert bridge.value("groq", "provider_error_rate") is None
+        assert bridge.value("groq", "provider_request_rate") == 0
+        assert bridge.evidence("groq", "error rate").note == "no requests over 5 minutes"
+        assert bridge.snapshot.fleet["fleet_error_rate"] is None
+
+    def test_a_signal_the_last_poll_did_not_give_is_not_known_whatever_the_window_holds(self) -> None:
+        bridge = Bridge()
+        for n in range(5):
+            bridge.poll(
+                says(
+                    requests={"groq": 10 * n},
+                    failures={"groq": n},
+                    buckets={"groq": {"1": 10 * n, "+Inf": 10 * n}},
+                    circuits={"groq": "CLOSED"},
+                )
+            )
+        assert bridge.value("groq", "provider_error_rate") == pytest.approx(0.1)
+        bridge.poll(says(circuits={"groq": "CLOSED"}))
+        for metric in ("request_rate", "error_rate", "latency_seconds", "latency_p95_seconds"):
+            assert bridge.value("groq", f"provider_{metric}") is None
+        assert bridge.snapshot.fleet["fleet_requests"] is None

@@ -1,0 +1,113 @@
+"""Snapshots, polls and logs made by hand, for tests that start behind the poller."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from bridge.health.memory import Memory
+from bridge.history.store import Store
+from bridge.model import (
+    FLEET_METRICS,
+    PROVIDER_METRICS,
+    Circuit,
+    CircuitState,
+    CounterId,
+    Event,
+    Evidence,
+    Key,
+    Poll,
+    Snapshot,
+    Status,
+    Verdict,
+)
+
+T0 = 1_800_000_000.0
+"""2027-01-15 08:00:00 UTC: when the hand-made history begins."""
+INTERVAL = 15.0
+
+
+def verdict(
+    provider: str,
+    status: Status = Status.HEALTHY,
+    *,
+    since: float = T0,
+    evidence: Iterable[Evidence] = (),
+    **values: float | None,
+) -> Verdict:
+    """A verdict whose ``values`` go by the metrics' names without ``provider_``; what is not given is not known."""
+    unknown: dict[str, float | None] = dict.fromkeys(PROVIDER_METRICS)
+    known = {f"provider_{name}": value for name, value in values.items()}
+    assert known.keys() <= unknown.keys(), known.keys() - unknown.keys()
+    return Verdict(provider, status, since, {**unknown, "provider_status": float(status), **known}, tuple(evidence))
+
+
+def circuit(
+    provider: str,
+    model: str = "",
+    state: CircuitState | None = CircuitState.CLOSED,
+    *,
+    since: float = T0,
+    first_opened: float | None = None,
+    opens: tuple[float, ...] = (),
+    source: str = "gateway",
+    reason: str = "reported by the gateway",
+) -> Circuit:
+    """A circuit whose state has been watched from its beginning."""
+    return Circuit(provider, model, state, source, since, True, first_opened, opens, reason)
+
+
+def snapshot(
+    at: float,
+    verdicts: Iterable[Verdict] = (),
+    circuits: Iterable[Circuit] = (),
+    *,
+    fleet: Mapping[str, float] | None = None,
+    model_error_rates: Mapping[Key, float] | None = None,
+    rejected_lines: int = 0,
+) -> Snapshot:
+    """A snapshot with the verdicts by name, as the poller makes them; what is not given of the fleet is not known."""
+    return Snapshot(
+        at,
+        tuple(sorted(verdicts, key=lambda one: one.provider)),
+        tuple(circuits),
+        dict(model_error_rates or {}),
+        {**dict.fromkeys(FLEET_METRICS), **(fleet or {})},
+        ("gatewayz-data",),
+        100,
+        rejected_lines,
+    )
+
+
+def memory_of(one: Snapshot, counters: Mapping[CounterId, float] | None = None) -> Memory:
+    """A memory that goes with a snapshot."""
+    circuits = {its.key: its for its in one.circuits}
+    return replace(Memory(), circuits=circuits).with_counters(one.at, counters or {})
+
+
+class Recorder:
+    """Writes polls into a log as the leader would. It has its own connection, as another worker has."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = Store(store.path.parent, retention_seconds=store._retention_seconds)
+        self.failing_since: float | None = None
+
+    def good(self, one: Snapshot, *events: Event, interval: float = INTERVAL) -> Snapshot:
+        """A good poll that brought this snapshot."""
+        self.failing_since = None
+        poll = Poll(one.at, interval, "ok", "", 0.025)
+        self.store.append(poll, failing_since=None, events=events, snapshot=one, memory=memory_of(one))
+        return one
+
+    def failed(
+        self,
+        at: float,
+        *events: Event,
+        outcome: str = "refused",
+        message: str = "connection refused",
+        interval: float = INTERVAL,
+    ) -> None:
+        """A failed poll."""
+        self.failing_since = at if self.failing_since is None else self.failing_since
+        poll = Poll(at, interval, outcome, message, 0.5)
+        self.store.append(poll, failing_since=self.failing_since, events=events)

@@ -1,0 +1,173 @@
+"""The log as columns: one time axis with every poll and every absence of polls; NaN is what is not known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bridge.history import columns
+from bridge.history.codec import poll_numbers
+from bridge.history.columns import GAP_INTERVALS, Columns
+from bridge.history.store import PollRow
+from bridge.model import Event, Key, Snapshot
+from tests.history.snapshots import INTERVAL, T0, snapshot, verdict
+
+NAN = float("nan")
+
+
+def good(at: float, *, interval: float = INTERVAL, models: dict[Key, float] | None = None, **scores: float) -> PollRow:
+    """A good poll at T0 + ``at`` in which these providers had these scores."""
+    one = snapshot(
+        T0 + at,
+        [verdict(name, health_score=score) for name, score in scores.items()],
+        fleet={"fleet_health_score": 50.0 + at},
+        model_error_rates=models,
+    )
+    return row(one, interval)
+
+
+def row(one: Snapshot, interval: float = INTERVAL) -> PollRow:
+    layout, numbers = poll_numbers(one)
+    return PollRow(one.at, interval, "ok", 0.1, layout, numbers)
+
+
+def failed(at: float, *, interval: float = INTERVAL) -> PollRow:
+    return PollRow(T0 + at, interval, "refused", 0.5, None, None)
+
+
+def build(*polls: PollRow, end: float = 0.0) -> Columns:
+    return columns.build(polls, T0 + end)
+
+
+def times(of: Columns) -> list[float]:
+    return [float(at) - T0 for at in of.times]
+
+
+def scores(of: Columns) -> dict[str, list[float | None]]:
+    """Each provider's scores, None for NaN."""
+    providers, values = of.of_providers("provider_health_score")
+    return {
+        provider: [None if value != value else value for value in values[:, index].tolist()]
+        for index, provider in enumerate(providers)
+    }
+
+
+def test_no_polls_are_no_times() -> None:
+    axis = build()
+    assert times(axis) == []
+    assert axis.providers() == ()
+    assert axis.of_fleet("fleet_health_score").shape == (0,)
+
+
+class TestGaps:
+    def test_polls_in_their_rhythm_have_no_gap(self) -> None:
+        assert times(build(good(0), good(15.5), good(30), end=31)) == [0, 15.5, 30]
+
+    def test_a_poll_that_was_missed_is_one_mark_where_it_should_have_been(self) -> None:
+        axis = build(good(0, openai=1), good(30, openai=2), end=31)
+        assert times(axis) == [0, 15, 30]
+        assert axis.polled.tolist() == [True, False, True]
+        assert scores(axis) == {"openai": [1, None, 2]}
+
+    def test_a_long_absence_is_one_mark_too(self) -> None:
+        assert times(build(good(0), good(3600), end=3601)) == [0, 15, 3600]
+
+    def test_a_failed_poll_is_a_row_of_its_own_and_no_mark(self) -> None:
+        axis = build(good(0, openai=1), failed(15), good(30, openai=2), end=31)
+        assert times(axis) == [0, 15, 30]
+        assert axis.polled.tolist() == [True, True, True]
+        assert axis.good.tolist() == [True, False, True]
+        assert scores(axis) == {"openai": [1, None, 2]}
+
+    @pytest.mark.parametrize(("end", "marked"), [(26, False), (27, True), (3600, True)])
+    def test_after_the_last_poll_there_is_a_mark_once_the_next_one_is_overdue(self, end: float, marked: bool) -> None:
+        assert 26 < GAP_INTERVALS * INTERVAL < 27
+        assert times(build(good(0), end=end)) == ([0, 15] if marked else [0])
+
+    def test_an_interval_that_was_changed_is_no_gap(self) -> None:
+        slower = build(good(0, interval=5), good(5, interval=60), good(65, interval=60), end=66)
+        assert times(slower) == [0, 5, 65]
+        quicker = build(good(0, interval=60), good(60, interval=5), good(65, interval=5), end=66)
+        assert times(quicker) == [0, 60, 65]
+
+    def test_a_mark_has_no_poll_seconds(self) -> None:
+        axis = build(good(0), failed(45), end=46)
+        np.testing.assert_array_equal(axis.seconds, [0.1, NAN, 0.5])
+
+    def test_times_rise_strictly_however_the_polls_lie(self) -> None:
+        axis = build(good(0), good(0.001), good(100, interval=1), failed(100.5, interval=1), good(700), end=10_000)
+        assert (np.diff(axis.times) > 0).all()
+
+
+class TestLayouts:
+    def test_a_provider_that_comes_or_goes_is_not_known_while_it_is_not_there(self) -> None:
+        axis = build(good(0, a=1), good(15, a=2, b=20), good(30, b=30), good(45, a=4, b=40), end=46)
+        assert scores(axis) == {"a": [1, 2, None, 4], "b": [None, 20, 30, 40]}
+
+    def test_a_metric_that_an_older_log_did_not_have_is_not_known_there(self) -> None:
+        older = row(snapshot(T0, [verdict("a", health_score=1)]))
+        layout = older.layout
+        assert layout is not None
+        assert older.numbers is not None
+        without = type(layout)(layout.providers, layout.models, layout.metrics[1:], layout.fleet[1:])
+        older = PollRow(T0, INTERVAL, "ok", 0.1, without, older.numbers[: without.size])
+        axis = build(older, good(15, a=2), end=16)
+        assert scores(axis) == {"a": [None, 2]}
+        np.testing.assert_array_equal(axis.of_fleet("fleet_health_score"), [NAN, 65])
+
+    def test_models_have_their_error_rates_and_nobody_elses(self) -> None:
+        gpt, llama = Key("a", "gpt"), Key("b", "llama")
+        axis = build(good(0, models={gpt: 0.1}), good(15, models={gpt: 0.2, llama: 0.9}), good(30), end=31)
+        models, rates = axis.of_models()
+        assert models == (gpt, llama)
+        np.testing.assert_array_equal(rates, [[0.1, NAN], [0.2, 0.9], [NAN, NAN]])
+
+    def test_every_metric_is_read_from_its_own_place(self) -> None:
+        one = snapshot(
+            T0,
+            [
+                verdict(name, health_score=i, error_rate=i / 10, cost_usd=i * 10)
+                for i, name in enumerate("abc", start=1)
+            ],
+            fleet={"fleet_cost_usd": 60.0, "fleet_requests": 7.0},
+            model_error_rates={Key("a", "m"): 0.5},
+        )
+        axis = build(row(one), end=1)
+        for metric, values in (
+            ("provider_health_score", [1, 2, 3]),
+            ("provider_error_rate", [0.1, 0.2, 0.3]),
+            ("provider_cost_usd", [10, 20, 30]),
+            ("provider_availability", [NAN, NAN, NAN]),
+        ):
+            np.testing.assert_array_equal(axis.of_providers(metric)[1], [values])
+        assert axis.of_fleet("fleet_cost_usd").tolist() == [60]
+        assert axis.of_fleet("fleet_requests").tolist() == [7]
+        assert axis.of_models()[1].tolist() == [[0.5]]
+
+
+class TestCircuitStates:
+    def event(self, at: float, after: str, provider: str = "a", before: str = "CLOSED") -> Event:
+        return Event(T0 + at, "circuit", provider, "m", before, after, "")
+
+    def test_states_are_rebuilt_from_the_events_before_and_in_the_range(self) -> None:
+        axis = build(good(0), good(15), failed(30), good(45), end=46)
+        events = [self.event(-100, "CLOSED"), self.event(15, "OPEN"), self.event(45, "HALF_OPEN")]
+        keys, states = axis.circuit_states(events)
+        assert keys == (Key("a", "m"),)
+        np.testing.assert_array_equal(states, [[0], [1], [NAN], [2]])
+
+    def test_before_its_first_event_and_after_its_last_a_circuit_is_not_known(self) -> None:
+        axis = build(good(0), good(15), good(30), end=31)
+        _, states = axis.circuit_states([self.event(15, "CLOSED"), self.event(30, "", before="CLOSED")])
+        np.testing.assert_array_equal(states, [[NAN], [0], [NAN]])
+
+    def test_of_several_events_of_one_poll_the_last_one_counts(self) -> None:
+        axis = build(good(0), end=1)
+        _, states = axis.circuit_states([self.event(0, "HALF_OPEN"), self.event(0, "OPEN", before="HALF_OPEN")])
+        assert states.tolist() == [[1]]
+
+    def test_a_circuit_that_was_gone_all_the_while_is_left_out(self) -> None:
+        axis = build(good(0), end=1)
+        keys, states = axis.circuit_states([self.event(-10, "OPEN"), self.event(-5, "", before="OPEN")])
+        assert keys == ()
+        assert states.shape == (1, 0)

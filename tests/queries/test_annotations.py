@@ -1,0 +1,504 @@
+"""Annotations: which events become regions and points, what they say, and how many of them there are at most."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.gateway.errors import GatewayError
+from bridge.history.store import Latest, Store
+from bridge.model import Circuit, CircuitState, Event, Key, Poll, Signals, Snapshot
+from bridge.policy import Policy
+from bridge.poller import Poller
+from bridge.queries.annotations import MAX_EVENTS, MAX_PICKS, Annotation, annotate
+from bridge.queries.targets import MAX_TEXT_CHARACTERS, TargetError
+from bridge.queries.timerange import TimeRange
+from bridge.queries.view import View
+
+NOON = 1_795_262_400.0  # 2026-11-21 12:00:00 UTC
+DAY = 86_400.0
+BAD = ("OPEN", "HALF_OPEN")
+GPT = Key("openai", "gpt-4.1")
+
+
+class Log:
+    """A store that holds just these events."""
+
+    def __init__(self, *events: Event) -> None:
+        self.held = sorted(events, key=lambda event: event.at)
+
+    def events(self, start: float, end: float, kinds: Sequence[str] = ()) -> list[Event]:
+        return [event for event in self.held if start <= event.at <= end and (not kinds or event.kind in kinds)]
+
+
+def circuit(*states: tuple[float, str], key: Key = GPT, before: str = "CLOSED") -> list[Event]:
+    """A circuit's events: seconds before or after noon, and the state entered then."""
+    events = []
+    for at, after in states:
+        events.append(Event(NOON + at, "circuit", key.provider, key.model, before, after, f"why {after}"))
+        before = after
+    return events
+
+
+def gateway(*states: tuple[float, str], before: str = "up") -> list[Event]:
+    events = []
+    for at, after in states:
+        events.append(Event(NOON + at, "gateway", "", "", before, after, f"why {after}"))
+        before = after
+    return events
+
+
+def status(at: float, before: str, after: str, provider: str = "openai") -> Event:
+    return Event(NOON + at, "status", provider, "", before, after, "1 of 4 circuits OPEN")
+
+
+def roster(at: float, before: str, after: str, provider: str = "openai") -> Event:
+    return Event(NOON + at, "roster", provider, "", before, after, "first seen in this poll")
+
+
+def view(
+    now: float = 0.0, *, failing_since: float | None = None, good_at: float | None = None, circuits: Any = ()
+) -> View:
+    """What is known at so many seconds after noon; the last good poll was then, or at ``good_at``."""
+    good = NOON + (now if good_at is None else good_at)
+    poll = Poll(NOON + now, 15.0, "ok" if failing_since is None else "timeout", "no answer within 10 s", 0.1)
+    snapshot = Snapshot(good, (), tuple(circuits), {}, {})
+    return View(NOON + now, Latest(1, poll, snapshot, None if failing_since is None else NOON + failing_since), 45.0)
+
+
+def drawn(
+    events: Sequence[Event],
+    query: str = "",
+    *,
+    start: float = -3600.0,
+    end: float = 0.0,
+    seen: View | None = None,
+    kept: float = -7 * DAY,
+) -> list[Annotation]:
+    """The annotations of a range around noon."""
+    span = TimeRange(NOON + start, NOON + end)
+    return annotate(query, span, seen or view(), Log(*events), kept_since=NOON + kept)  # type: ignore[arg-type]
+
+
+def only(events: Sequence[Event], query: str = "", **asked: Any) -> Annotation:
+    [found] = drawn(events, query, **asked)
+    return found
+
+
+def spans(found: Sequence[Annotation]) -> list[tuple[float, float]]:
+    return [(one.start - NOON, one.end - NOON) for one in found]
+
+
+class TestOpenings:
+    def test_an_opening_is_a_region_until_it_closes(self) -> None:
+        found = only(circuit((-600, "OPEN"), (-473, "CLOSED")))
+        assert spans([found]) == [(-600, -473)]
+        assert found.title == "openai / gpt-4.1: circuit OPEN"
+        assert found.text == "why OPEN; open for 2m07s; closed: why CLOSED; openai has no other circuit"
+        assert found.tags == ("circuit", "openai", "gpt-4.1", "OPEN")
+        assert found.new_state == "alerting"
+
+    def test_trying_and_opening_again_is_one_outage_that_says_how_often(self) -> None:
+        events = circuit((-600, "OPEN"), (-540, "HALF_OPEN"), (-530, "OPEN"), (-470, "HALF_OPEN"), (-460, "CLOSED"))
+        found = only(events)
+        assert spans([found]) == [(-600, -460)]
+        assert "opened 2 times, tried again 2 times" in found.text
+        assert found.tags[-1] == "OPEN"
+
+    def test_two_outages_are_two_regions(self) -> None:
+        events = circuit((-600, "OPEN"), (-500, "CLOSED"), (-400, "OPEN"), (-300, "CLOSED"))
+        assert spans(drawn(events)) == [(-600, -500), (-400, -300)]
+
+    def test_a_circuit_that_is_still_open_is_open_until_now(self) -> None:
+        found = only(circuit((-600, "OPEN")), end=3600)
+        assert spans([found]) == [(-600, 0)]
+        assert "open for 10m00s, so far" in found.text
+
+    def test_a_circuit_that_was_still_open_is_open_until_the_end_of_the_range(self) -> None:
+        found = only(circuit((-600, "OPEN"), (-100, "CLOSED")), end=-300)
+        assert spans([found]) == [(-600, -300)]
+        assert "open for 5m00s, and on after this range" in found.text
+        assert found.new_state == "alerting"
+
+    def test_a_circuit_that_is_being_tried_now_is_yellow(self) -> None:
+        found = only(circuit((-600, "OPEN"), (-10, "HALF_OPEN")))
+        assert found.title.endswith("circuit HALF_OPEN")
+        assert found.tags[-1] == "HALF_OPEN"
+        assert found.new_state == "pending"
+
+    def test_a_circuit_open_at_first_sight_says_at_least(self) -> None:
+        found = only(circuit((-600, "OPEN"), before=""))
+        assert "open for at least 10m00s (it was so at first sight)" in found.text
+
+    def test_a_circuit_that_comes_or_goes_closed_is_no_event(self) -> None:
+        assert drawn(circuit((-600, "CLOSED"), (-300, ""), before="")) == []
+
+    def test_a_circuit_that_disappears_while_open_ends_its_region(self) -> None:
+        found = only(circuit((-600, "OPEN"), (-60, "")))
+        assert spans([found]) == [(-600, -60)]
+        assert "open for 9m00s; gone: why" in found.text
+
+    def test_a_flap_between_two_polls_is_a_point(self) -> None:
+        found = only(circuit((-600, "OPEN"), (-600, "HALF_OPEN"), (-600, "CLOSED")))
+        assert spans([found]) == [(-600, -600)]
+        assert "open only between two polls" in found.text
+        assert found.new_state == "alerting"
+
+    def test_a_circuit_that_closed_and_opened_within_one_poll_was_never_seen_closed(self) -> None:
+        found = only(circuit((-600, "OPEN"), (-300, "CLOSED"), (-300, "OPEN"), (-200, "CLOSED")))
+        assert spans([found]) == [(-600, -200)]
+        assert "opened 2 times" in found.text
+
+    def test_an_outage_whose_closing_was_lost_is_drawn_no_longer_than_it_was_seen(self) -> None:
+        events = [*circuit((-600, "OPEN"), (-500, "HALF_OPEN")), *circuit((-100, "OPEN"))]
+        assert spans(drawn(events)) == [(-600, -500), (-100, 0)]
+
+    def test_an_outage_whose_opening_was_lost_is_drawn_from_where_it_was_seen(self) -> None:
+        events = [*circuit((-600, "CLOSED"), before=""), *circuit((-300, "HALF_OPEN"), (-200, "CLOSED"), before="OPEN")]
+        assert spans(drawn(events)) == [(-300, -200)]
+
+    def test_stale_data_is_no_proof_that_it_is_open_still(self) -> None:
+        found = only(circuit((-600, "OPEN")), "circuit", seen=view(failing_since=-285, good_at=-300))
+        assert found.text.endswith("not known since 2026-11-21 11:55:00 UTC, the last good poll")
+        over = only(circuit((-600, "OPEN"), (-300, "CLOSED")), seen=view(-200, good_at=-300))
+        assert "not known" not in over.text
+
+
+class TestHowFarItReached:
+    @staticmethod
+    def of(model: str, *states: tuple[float, str], provider: str = "openai") -> list[Event]:
+        return circuit((-7000, "CLOSED"), *states, key=Key(provider, model), before="")
+
+    def test_the_text_says_how_many_circuits_of_the_provider_were_open_with_it(self) -> None:
+        events = [
+            *self.of("a", (-600, "OPEN")),
+            *self.of("b", (-500, "OPEN"), (-400, "CLOSED")),
+            *self.of("c"),
+            *self.of("d", (-500, "OPEN"), provider="groq"),
+        ]
+        found = only(events, 'circuit{model="a"}')
+        assert "2 of 3 circuits of openai open at worst" in found.text
+
+    def test_circuits_open_before_or_after_do_not_count(self) -> None:
+        events = [
+            *self.of("a", (-600, "OPEN"), (-500, "CLOSED")),
+            *self.of("b", (-500, "OPEN"), (-400, "CLOSED")),
+            *self.of("c", (-500, "OPEN"), (-400, "CLOSED")),
+            *self.of("d", (-700, "OPEN"), (-600, "CLOSED")),
+            *self.of("e", (-700, "OPEN"), (-600, "CLOSED")),
+        ]
+        assert "1 of 5 circuits of openai open" in only(events, 'circuit{model="a"}').text
+
+    def test_circuits_that_are_gone_do_not_count(self) -> None:
+        events = [*self.of("a", (-600, "OPEN")), *self.of("b", (-900, ""))]
+        assert "openai has no other circuit" in only(events).text
+
+    def test_a_circuit_whose_first_event_is_no_longer_recorded_counts_from_the_beginning(self) -> None:
+        events = [*self.of("a", (-600, "OPEN"), (-500, "CLOSED")), *circuit((-60, ""), key=Key("openai", "b"))]
+        assert "1 of 2 circuits of openai open" in only(events).text
+
+    def test_a_breaker_of_the_whole_provider_says_so(self) -> None:
+        found = only(circuit((-600, "OPEN"), key=Key("openai")))
+        assert found.title == "openai: circuit OPEN"
+        assert "this breaker is the whole provider's" in found.text
+        assert found.tags == ("circuit", "openai", "OPEN")
+
+
+class TestTheRange:
+    def test_what_began_before_the_range_is_drawn_from_where_it_began(self) -> None:
+        assert spans(drawn(circuit((-9000, "OPEN"), (-300, "CLOSED")))) == [(-9000, -300)]
+
+    def test_what_lasts_from_before_the_range_until_after_it_is_drawn(self) -> None:
+        events = circuit((-9000, "OPEN"), (0, "CLOSED"))
+        assert spans(drawn(events, start=-600, end=-300)) == [(-9000, -300)]
+
+    @pytest.mark.parametrize(("start", "end"), [(-9000, -601), (-499, 0)])
+    def test_what_lies_outside_the_range_is_not_drawn(self, start: float, end: float) -> None:
+        events = [
+            *circuit((-600, "OPEN"), (-500, "CLOSED")),
+            status(-600, "healthy", "down"),
+            *gateway((-550, "down"), (-520, "up")),
+        ]
+        assert drawn(events, start=start, end=end) == []
+
+    def test_nothing_is_known_of_the_future(self) -> None:
+        assert drawn(circuit((-600, "OPEN")), start=1, end=3600) == []
+
+    def test_the_same_past_range_gives_the_same_answer_later(self) -> None:
+        events = [*circuit((-600, "OPEN"), (-100, "CLOSED"), (-50, "OPEN")), *gateway((-400, "down"), (-200, "up"))]
+        asked: dict[str, Any] = {"start": -700, "end": -300}
+        then = drawn(events[:1] + events[3:4], **asked, seen=view(-250, failing_since=-400))
+        assert drawn(events, **asked, seen=view(5000)) == then
+
+
+class TestHistoryThatIsGone:
+    def test_an_opening_that_was_pruned_is_drawn_from_where_the_history_begins(self) -> None:
+        found = only(circuit((-600, "CLOSED"), before="OPEN"), start=-30 * DAY, kept=-4200)
+        assert spans([found]) == [(-4200, -600)]
+        assert "open for at least 1h00m (it began before what is still recorded); closed: why CLOSED" in found.text
+
+    def test_within_the_history_it_fills_the_range(self) -> None:
+        assert spans(drawn(circuit((-600, "CLOSED"), before="HALF_OPEN"))) == [(-3600, -600)]
+
+    def test_before_the_history_only_its_end_is_known(self) -> None:
+        found = drawn(circuit((-600, "CLOSED"), before="OPEN"), kept=-300)
+        assert spans(found) == [(-600, -600)]
+
+    def test_the_present_outage_begins_when_the_circuit_says(self) -> None:
+        still = Circuit("openai", "gpt-4.1", CircuitState.OPEN, "gateway", NOON - 60, True, NOON - 9 * DAY, (), "")
+        events = circuit((-60, "OPEN"), (-50, "HALF_OPEN"), (-40, "OPEN"), before="HALF_OPEN")
+        found = only(events, seen=view(circuits=[still]))
+        assert spans([found]) == [(-9 * DAY, 0)]
+        assert "open for 9d00h, so far; opened at least 2 times" in found.text
+
+    def test_the_present_outage_says_nothing_of_an_earlier_one(self) -> None:
+        still = Circuit("openai", "gpt-4.1", CircuitState.OPEN, "gateway", NOON - 60, True, NOON - 60, (), "")
+        events = circuit((-900, "CLOSED"), (-60, "OPEN"), before="OPEN")
+        assert spans(drawn(events, seen=view(circuits=[still]))) == [(-3600, -900), (-60, 0)]
+
+    def test_an_id_does_not_depend_on_the_range(self) -> None:
+        events = circuit((-600, "CLOSED"), before="OPEN")
+        assert only(events).id == only(events, start=-900).id
+
+
+class TestGatewayOutages:
+    def test_an_outage_is_a_region(self) -> None:
+        found = only(gateway((-600, "down"), (-300, "up")))
+        assert spans([found]) == [(-600, -300)]
+        assert found.title == "gateway outage"
+        assert found.text == "why down; out for 5m00s; back: why up"
+        assert found.tags == ("gateway", "down")
+        assert found.new_state == "no_data"
+
+    def test_an_outage_that_lasts_is_open_ended(self) -> None:
+        found = only(gateway((-600, "down")), end=9000, seen=view(failing_since=-600, good_at=-615))
+        assert spans([found]) == [(-600, 0)]
+        assert "out for 10m00s, so far" in found.text
+
+    def test_an_outage_at_first_sight_says_at_least(self) -> None:
+        assert "out for at least 10m00s" in only(gateway((-600, "down"), before="")).text
+
+    def test_an_outage_the_log_could_not_take_is_known_from_the_present_state(self) -> None:
+        found = only([], seen=view(failing_since=-600))
+        assert spans([found]) == [(-600, 0)]
+        assert "no answer within 10 s" in found.text
+
+    def test_an_outage_after_the_range_is_not_in_it(self) -> None:
+        assert drawn([], end=-700, seen=view(failing_since=-600)) == []
+
+
+class TestPoints:
+    @pytest.mark.parametrize(
+        ("after", "colour"), [("healthy", "ok"), ("degraded", "pending"), ("down", "alerting"), ("unknown", "no_data")]
+    )
+    def test_a_change_of_status_is_a_point_in_its_colour(self, after: str, colour: str) -> None:
+        found = only([status(-600, "somehow", after)])
+        assert spans([found]) == [(-600, -600)]
+        assert (found.title, found.text) == (f"openai: somehow → {after}", "1 of 4 circuits OPEN")
+        assert (found.tags, found.new_state) == (("status", "openai", after), colour)
+
+    def test_providers_that_come_and_go_are_points(self) -> None:
+        came, went = drawn([roster(-600, "absent", "present"), roster(-300, "present", "absent")])
+        assert (came.title, came.new_state, came.tags[0]) == ("openai appeared", "ok", "roster")
+        assert (went.title, went.new_state) == ("openai vanished", "no_data")
+
+
+class TestTheQuery:
+    EVENTS = (
+        *circuit((-600, "OPEN"), (-500, "CLOSED")),
+        *circuit((-550, "OPEN"), (-450, "CLOSED"), key=Key("groq", "llama(3)+x")),
+        status(-400, "healthy", "down"),
+        status(-350, "healthy", "down", "groq"),
+        roster(-300, "absent", "present", "mistral"),
+        *gateway((-200, "down"), (-100, "up")),
+    )
+
+    @pytest.mark.parametrize(
+        ("query", "tags"),
+        [
+            ("", ["circuit openai", "circuit groq", "status openai", "status groq", "roster mistral", "gateway"]),
+            ("  ", ["circuit openai", "circuit groq", "status openai", "status groq", "roster mistral", "gateway"]),
+            ("circuit", ["circuit openai", "circuit groq"]),
+            ("status", ["status openai", "status groq"]),
+            ("roster", ["roster mistral"]),
+            ("gateway", ["gateway"]),
+            ('circuit{provider="groq"}', ["circuit groq"]),
+            ('circuit{provider=~"{openai,groq}"}', ["circuit openai", "circuit groq"]),
+            ('circuit{provider=~"openai"}', ["circuit openai"]),
+            ('circuit{provider=~"(openai|groq)",model=~"gpt.*"}', ["circuit openai"]),
+            ('circuit{provider!~"groq"}', ["circuit openai"]),
+            ('status{provider=~"gr.*"}', ["status groq"]),
+            ('roster{provider="openai"}', []),
+            (
+                'circuit{provider="groq"}, status{provider=~"{openai,x}"} ,gateway',
+                ["circuit groq", "status openai", "gateway"],
+            ),
+            ("{roster,gateway}", ["roster mistral", "gateway"]),
+        ],
+    )
+    def test_a_query_picks_kinds_and_selectors(self, query: str, tags: list[str]) -> None:
+        assert [" ".join(one.tags[:2]).removesuffix(" down") for one in drawn(self.EVENTS, query)] == tags
+
+    def test_a_gateway_outage_is_every_providers(self) -> None:
+        assert len(drawn(self.EVENTS, 'gateway{provider=~"openai"}')) == 1
+
+    def test_a_variables_only_value_comes_without_escapes_and_matches_itself(self) -> None:
+        assert len(drawn(self.EVENTS, 'circuit{model=~"llama(3)+x"}')) == 1
+        assert [one.tags[1] for one in drawn(self.EVENTS, 'circuit{model!~"llama(3)+x"}')] == ["openai"]
+
+    @pytest.mark.parametrize(
+        ("query", "says"),
+        [
+            ("circuits", "unknown kind of annotation 'circuits'; did you mean 'circuit'?"),
+            ("provider_health_score", "unknown kind of annotation 'provider_health_score'"),
+            ("circuit,sttus", "did you mean 'status'?"),
+            ('circuit{provider=~"("}', "not a regular expression"),
+            ('status,circuit{provider~"x"}', 'unknown operator "~" at character 24'),
+            ('{provider="x"}', "a metric name is missing"),
+            ("circuit," * (MAX_PICKS + 1), f"at most {MAX_PICKS} kinds"),
+            ("x" * (MAX_TEXT_CHARACTERS + 1), "too long"),
+        ],
+    )
+    def test_a_query_that_cannot_be_read_says_why(self, query: str, says: str) -> None:
+        with pytest.raises(TargetError) as caught:
+            drawn(self.EVENTS, query)
+        assert says in caught.value.message
+        assert caught.value.hint
+
+    @given(st.text(st.one_of(st.sampled_from("circuit,{}=~\"'\\ "), st.characters(exclude_categories=[]))))
+    def test_any_text_is_a_query_or_a_target_error(self, query: str) -> None:
+        try:
+            drawn(self.EVENTS, query)
+        except TargetError as error:
+            assert error.message.isprintable()
+
+
+def flaps(count: int, *, start: float = -11 * 3600, key: Key = GPT) -> list[Event]:
+    """Openings of ten seconds, a minute and a half apart."""
+    states = [(start + 90 * n + late, state) for n in range(count) for late, state in ((0, "OPEN"), (10, "CLOSED"))]
+    return circuit(*states, key=key)
+
+
+class TestManyEvents:
+    def test_hundreds_of_flaps_in_a_day_are_one_region_that_says_how_many(self) -> None:
+        found = only(flaps(214), start=-DAY)
+        assert spans([found]) == [(-11 * 3600, -11 * 3600 + 213 * 90 + 10)]
+        assert found.title == "openai / gpt-4.1: circuit opened 214 times"
+        assert "opened 214 times from 2026-11-21 01:00:00 UTC to 2026-11-21 06:19:30 UTC; open for 35m40s" in found.text
+        assert found.new_state == "alerting"
+
+    def test_a_closer_look_shows_each_flap(self) -> None:
+        begin = -11 * 3600
+        assert len(drawn(flaps(214), start=begin, end=begin + 3599)) == 40
+
+    def test_each_day_has_a_region_of_its_own(self) -> None:
+        found = drawn([*flaps(150, start=-11 * 3600 - DAY), *flaps(160)], start=-3 * DAY)
+        assert [one.title.split(" opened ")[1] for one in found] == ["150 times", "160 times"]
+        assert len({one.id for one in found}) == 2
+
+    def test_the_region_of_a_day_keeps_its_id_as_the_range_moves_on(self) -> None:
+        assert only(flaps(214), start=-DAY).id == only(flaps(214), start=-11 * 3600 + 900).id
+
+    def test_a_flapping_circuit_that_is_open_now_lasts_until_now(self) -> None:
+        found = only([*flaps(150), *circuit((-60, "OPEN"))], start=-DAY)
+        assert found.end == NOON
+        assert "OPEN in the end" in found.text
+
+    def test_a_crowded_panel_condenses_earlier(self) -> None:
+        events = [event for model in range(13) for event in flaps(25, key=Key("openai", f"m{model:02}"))]
+        assert [one.title.split(" opened ")[1] for one in drawn(events, start=-DAY)] == ["25 times"] * 13
+        assert len(drawn(events, 'circuit{model=~"m0[0-4]"}', start=-DAY)) == 125
+
+    def test_other_events_crowd_a_panel_too(self) -> None:
+        others = [status(-3000 + n, "healthy", "down") for n in range(280)]
+        assert len(drawn([*flaps(25), *others], start=-DAY)) == 281
+
+    def test_of_too_many_events_the_newest_are_shown_and_the_others_counted(self) -> None:
+        events = [status(-3000 + n, "healthy", "down") for n in range(MAX_EVENTS + 234)]
+        first, *others = drawn(events)
+        assert first.title == "234 earlier events are not shown"
+        assert first.start == NOON - 3000 + 233
+        assert [one.start for one in others] == [NOON - 3000 + n for n in range(234, MAX_EVENTS + 234)]
+
+    def test_what_still_lasts_is_among_the_newest(self) -> None:
+        events = [status(-3000 + n, "healthy", "down") for n in range(MAX_EVENTS)]
+        found = drawn([*events, *circuit((-9000, "OPEN"))])
+        assert found[0].tags[0] == "circuit"
+        assert found[1].title == "1 earlier event is not shown"
+
+
+STATES = st.sampled_from(["CLOSED", "OPEN", "HALF_OPEN", ""])
+TIMES = st.integers(0, 60).map(lambda minutes: -3600.0 + 60 * minutes)
+WANDERINGS = st.lists(st.tuples(TIMES, STATES), max_size=40).map(lambda steps: sorted(steps, key=lambda step: step[0]))
+
+
+class TestForAnyHistory:
+    @given(st.data())
+    def test_regions_of_a_circuit_hold_every_opening_and_never_overlap(self, data: st.DataObject) -> None:
+        a, b, now, kept = data.draw(st.tuples(TIMES, TIMES, TIMES, TIMES))
+        events = circuit(*data.draw(WANDERINGS), before=data.draw(STATES))
+        start, end = min(a, b), max(a, b)
+        if data.draw(st.booleans()):  # a log that lost events, so that what was before is not what came before
+            events = [replace(event, before=data.draw(STATES)) for event in events]
+        found = drawn(events, start=start, end=end, seen=view(now), kept=kept)
+        regions = spans(found)
+        assert all(begin <= finish <= min(end, now) and finish >= start for begin, finish in regions)
+        assert all(before[1] < after[0] for before, after in pairwise(regions))
+        assert len({one.id for one in found}) == len(found)
+        for event in events:
+            at = event.at - NOON
+            if event.after in BAD and start <= at <= min(end, now):
+                assert any(begin <= at <= finish for begin, finish in regions)
+
+    @given(steps=WANDERINGS, a=TIMES, b=TIMES)
+    def test_no_region_holds_a_time_at_which_the_circuit_was_seen_closed(
+        self, steps: list[tuple[float, str]], a: float, b: float
+    ) -> None:
+        regions = spans(drawn(circuit(*steps, before=""), start=min(a, b), end=max(a, b)))
+        last_of_poll: Mapping[float, str] = dict(steps)
+        for at, state in last_of_poll.items():
+            assert state in BAD or not any(begin <= at < finish for begin, finish in regions)
+
+
+class Source:
+    """A gateway that reports these states of one circuit, a poll each; None is a poll that fails."""
+
+    def __init__(self, *states: CircuitState | None) -> None:
+        self.states = iter(states)
+
+    def read(self) -> Signals:
+        state = next(self.states)
+        if state is None:
+            raise GatewayError("no answer")
+        sources = {"circuit_state": ("circuit_breaker_state", "test")}
+        return Signals(
+            circuits={Key("openai", "gpt-4.1"): state},
+            families={"circuit_breaker_state": frozenset({"openai"})},
+            sources=sources,
+            dialects=("test",),
+        )
+
+
+def test_what_the_poller_wrote_down_is_what_is_drawn(tmp_path: Path) -> None:
+    closed, opened, trying = CircuitState.CLOSED, CircuitState.OPEN, CircuitState.HALF_OPEN
+    polls = [closed, opened, trying, opened, closed, None, None, closed, opened]
+    store = Store(tmp_path, retention_seconds=7 * DAY)
+    now = NOON
+    poller = Poller(Source(*polls), store, Policy(), interval_seconds=15.0, clock=lambda: now)  # type: ignore[arg-type]
+    for _ in polls:
+        poller.poll_once()
+        now += 15
+    seen = View(NOON + 130, store.latest(), 45.0)
+    found = annotate("circuit,gateway", TimeRange(NOON, NOON + 3600), seen, store, kept_since=NOON - 7 * DAY)
+    assert spans(found) == [(15, 60), (75, 105), (120, 130)]
+    assert [one.tags[0] for one in found] == ["circuit", "gateway", "circuit"]
+    changes = annotate("status", TimeRange(NOON, NOON + 3600), seen, store, kept_since=NOON - 7 * DAY)
+    assert [one.title for one in changes][:1] == ["openai: healthy → down"]
+    store.close()

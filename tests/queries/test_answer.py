@@ -1,0 +1,132 @@
+"""A request for several targets: each gets its series, its table, or its error, and all are of one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from bridge.history.store import Store
+from bridge.model import CircuitState, Event
+from bridge.queries import answer as answer_module
+from bridge.queries.answer import Answer, Ask, Request, answer
+from bridge.queries.series import Steps
+from bridge.queries.targets import TargetError, matcher
+from bridge.queries.timerange import TimeRange
+from bridge.queries.view import View
+from tests.history.snapshots import T0, Recorder, circuit, snapshot, verdict
+
+STEPS = Steps(1000, 0.0)
+
+
+@pytest.fixture
+def log(store: Store) -> Recorder:
+    """Two providers, of whom one has an open circuit."""
+    log = Recorder(store)
+    one = snapshot(
+        T0,
+        [verdict("openai", health_score=99.0), verdict("groq", health_score=10.0)],
+        [circuit("groq", "llama", CircuitState.OPEN), circuit("openai", "gpt")],
+    )
+    log.good(one, Event(T0, "circuit", "groq", "llama", "CLOSED", "OPEN", "failures"))
+    return log
+
+
+@pytest.fixture
+def ask(store: Store, log: Recorder) -> Callable[..., list[Answer]]:
+    """Asks for targets at T0 + 5."""
+
+    def answered(
+        *asks: str | Ask, span: TimeRange | None = None, now: float = T0 + 5, filters: object = ()
+    ) -> list[Answer]:
+        wanted = [Ask(one) if isinstance(one, str) else one for one in asks]
+        view = View(now, store.latest(), 45.0)
+        return answer(Request(wanted, span, STEPS, filters), view, store)  # type: ignore[arg-type]
+
+    return answered
+
+
+def test_every_target_gets_its_answer_in_order(ask: Callable[..., list[Answer]]) -> None:
+    series, table, as_table = ask("provider_health_score", "providers", Ask("provider_status", as_table=True))
+    assert [one.name for one in series.series] == [
+        'provider_health_score{provider="groq"}',
+        'provider_health_score{provider="openai"}',
+    ]
+    assert table.table is not None
+    assert table.table.name == "providers"
+    assert as_table.table is not None
+    assert len(as_table.table.rows) == 2
+
+
+def test_no_targets_get_no_answers(ask: Callable[..., list[Answer]]) -> None:
+    assert ask() == []
+
+
+def test_one_bad_target_of_several_gets_its_error_alone(ask: Callable[..., list[Answer]]) -> None:
+    bad, good = ask("no_such_metric", "gateway_up")
+    assert bad.error is not None
+    assert (bad.series, bad.table) == ((), None)
+    assert good.error is None
+    assert len(good.series) == 1
+
+
+def test_when_all_are_bad_the_first_error_is_raised(ask: Callable[..., list[Answer]]) -> None:
+    with pytest.raises(TargetError, match="no_such_metric"):
+        ask("no_such_metric", "provider_status{")
+
+
+def test_a_legend_of_the_target_goes_before_one_beside_it(ask: Callable[..., list[Answer]]) -> None:
+    [own, beside] = ask(Ask("gateway_up as own", legend="beside"), Ask("gateway_up", legend="beside"))
+    assert [own.series[0].name, beside.series[0].name] == ["own", "beside"]
+
+
+@pytest.mark.parametrize("table", ["providers", "circuits", "explain", "transitions"])
+def test_tables_are_narrowed_by_matchers_and_filters(ask: Callable[..., list[Answer]], table: str) -> None:
+    for target, filters in ((f'{table}{{provider="groq"}}', []), (table, [matcher("provider", "=", "groq")])):
+        [one] = ask(target, filters=filters)
+        assert one.table is not None
+        place = [column.title for column in one.table.columns].index("Provider")
+        assert {row[place] for row in one.table.rows} <= {"groq"}
+    [one] = ask(f'{table}{{provider="nobody"}}')
+    assert one.table is not None
+    assert not one.table.rows
+
+
+def test_transitions_without_a_range_are_those_of_the_last_day(ask: Callable[..., list[Answer]]) -> None:
+    for now, count in ((T0 + 5, 1), (T0 + 86_400, 1), (T0 + 86_401, 0)):
+        [one] = ask("transitions", now=now)
+        assert one.table is not None
+        assert len(one.table.rows) == count
+
+
+def test_transitions_of_a_range_are_those_in_it(ask: Callable[..., list[Answer]]) -> None:
+    for start, count in ((T0, 1), (T0 + 1, 0)):
+        [one] = ask("transitions", span=TimeRange(start, T0 + 10))
+        assert one.table is not None
+        assert len(one.table.rows) == count
+
+
+def test_trouble_is_told_with_every_answer(ask: Callable[..., list[Answer]], log: Recorder) -> None:
+    assert all(not one.notices for one in ask("gateway_up", "providers"))
+    log.failed(T0 + 15, message="connection refused")
+    for one in ask("gateway_up", "providers", now=T0 + 20):
+        assert "connection refused" in one.notices[0]
+
+
+def test_a_table_too_long_to_send_is_cut_and_says_so(
+    ask: Callable[..., list[Answer]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answer_module, "MAX_TABLE_ROWS", 1)
+    [one] = ask("providers")
+    assert one.table is not None
+    assert len(one.table.rows) == 1
+    assert "first 1 of 2 rows" in one.notices[0]
+
+
+def test_the_log_is_read_once_for_all_targets_of_a_request(
+    ask: Callable[..., list[Answer]], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, polls = [], store.polls
+    monkeypatch.setattr(Store, "polls", lambda _, start, end: read.append((start, end)) or polls(start, end))
+    ask("provider_health_score", "provider_status", "gateway_up", span=TimeRange(T0 - 10, T0 + 10))
+    assert read == [(T0 - 10, T0 + 5)]

@@ -1,0 +1,189 @@
+"""Our ratios, rates and quantiles against a real Prometheus that holds the same samples at the same times."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.error import URLError
+from urllib.parse import urlencode
+from urllib.request import urlopen
+
+import pytest
+
+from bridge.gateway.exposition import ExpositionReader
+from bridge.model import CircuitState
+from tests.captures import Polled, replay
+from tests.services import free_port, require
+
+pytestmark = pytest.mark.service
+
+CAPTURED = {
+    "gatewayz-metrics": ("model_inference_requests_total", "model_inference_duration_seconds_bucket"),
+    "gatewayz-data": ("total_requests",),
+}
+"""The families of each capture that our numbers are made from."""
+START_SECONDS = 20.0
+
+Answer = dict[str, float]
+
+
+class Prometheus:
+    """A Prometheus that holds some captures, asked over its HTTP API."""
+
+    def __init__(self, port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+
+    def query(self, promql: str, at: float) -> Answer:
+        """An instant query's answer by provider, without those that are NaN."""
+        parameters = urlencode({"query": promql, "time": f"{at:.3f}"})
+        with urlopen(f"{self.url}/api/v1/query?{parameters}", timeout=10) as response:
+            result = json.load(response)["data"]["result"]
+        values = {one["metric"]["provider"]: float(one["value"][1]) for one in result}
+        return {provider: value for provider, value in values.items() if not math.isnan(value)}
+
+    def wait(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        """Return once it is ready to answer."""
+        deadline = time.monotonic() + START_SECONDS
+        while process.poll() is None and time.monotonic() < deadline:
+            try:
+                with urlopen(f"{self.url}/-/ready", timeout=1):
+                    return
+            except (URLError, ConnectionError, TimeoutError):
+                time.sleep(0.05)
+        pytest.fail(f"Prometheus did not start:\n{log.read_text()[-2000:]}")
+
+
+def openmetrics(polls: tuple[Polled, ...], families: tuple[str, ...], gateway: str) -> Iterator[str]:
+    """The samples of these families with their times, each marked with the capture it is of."""
+    reader = ExpositionReader()
+    for poll in polls:
+        for series, value in reader.read(poll.scrape.body).samples.items():
+            if series.name in families:
+                yield f'{series.text[:-1]},capture="{gateway}"}} {value!r} {poll.at:.3f}\n'
+
+
+@contextmanager
+def served(blocks: Path, scratch: Path) -> Iterator[Prometheus]:
+    """A child process that serves these blocks."""
+    config, log, port = scratch / "prometheus.yml", scratch / "log", free_port()
+    config.touch()
+    command = [
+        require("prometheus"),
+        f"--config.file={config}",
+        f"--storage.tsdb.path={blocks}",
+        "--storage.tsdb.retention.time=100y",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        prometheus = Prometheus(port)
+        prometheus.wait(process, log)
+        yield prometheus
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="module")
+def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    promtool = require("promtool")
+    version = subprocess.run([require("prometheus"), "--version"], capture_output=True, text=True, check=True).stdout
+    if "version 2." not in version:
+        pytest.skip(f"a range is closed at both ends, as here, in Prometheus 2; this is {version.splitlines()[0]}")
+    scratch = tmp_path_factory.mktemp("prometheus")
+    text, blocks = scratch / "samples.om", scratch / "blocks"
+    with text.open("w", encoding="utf-8") as out:
+        for gateway, families in CAPTURED.items():
+            out.writelines(openmetrics(replay(gateway), families, gateway))
+        out.write("# EOF\n")
+    subprocess.run(
+        [promtool, "tsdb", "create-blocks-from", "openmetrics", text, blocks],
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+    with served(blocks, scratch) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def polls() -> tuple[Polled, ...]:
+    return replay("gatewayz-metrics")
+
+
+def known(values: Mapping[str, float | None]) -> Answer:
+    return {provider: value for provider, value in values.items() if value is not None}
+
+
+def same(answer: Answer) -> object:
+    return pytest.approx(answer, rel=1e-9, abs=0)
+
+
+REQUESTS = 'model_inference_requests_total{capture="gatewayz-metrics"}'
+FAILURES = 'model_inference_requests_total{capture="gatewayz-metrics",status!="success"}'
+BUCKETS = 'model_inference_duration_seconds_bucket{capture="gatewayz-metrics"}'
+
+
+def test_prometheus_holds_every_scrape(prometheus: Prometheus, polls: tuple[Polled, ...]) -> None:
+    for poll in polls:
+        stands = prometheus.query(f"sum by (provider) (last_over_time({REQUESTS}[1s]))", poll.at)
+        counted: Answer = {}
+        for counter, value in poll.signals.counters.items():
+            if counter.signal == "requests":
+                counted[counter.provider] = counted.get(counter.provider, 0) + value
+        assert stands == counted, poll.scrape.name
+
+
+def test_request_rates_are_promqls_at_every_scrape(prometheus: Prometheus, polls: tuple[Polled, ...]) -> None:
+    for poll in polls:
+        rates = prometheus.query(f"sum by (provider) (rate({REQUESTS}[5m]))", poll.at)
+        assert known(poll.values("provider_request_rate")) == same(rates), poll.scrape.name
+
+
+def test_error_rates_are_promqls_at_every_scrape(prometheus: Prometheus, polls: tuple[Polled, ...]) -> None:
+    for poll in polls:
+        requests = prometheus.query(f"sum by (provider) (increase({REQUESTS}[5m]))", poll.at)
+        failures = prometheus.query(f"sum by (provider) (increase({FAILURES}[5m]))", poll.at)
+        ratios = {name: failures.get(name, 0.0) / count for name, count in requests.items() if count > 0}
+        shown = known(poll.values("provider_error_rate"))
+        # A ratio of 0 beside an OPEN circuit is contradicted by it; not showing it is no disagreement.
+        open_circuits = {circuit.provider for circuit in poll.circuits.values() if circuit.state is CircuitState.OPEN}
+        contradicted = {name for name in ratios.keys() - shown if ratios[name] == 0 and name in open_circuits}
+        assert shown == same({name: ratio for name, ratio in ratios.items() if name not in contradicted})
+
+
+def test_95th_percentiles_are_promqls_at_every_scrape(prometheus: Prometheus, polls: tuple[Polled, ...]) -> None:
+    promql = f"histogram_quantile(0.95, sum by (provider, le) (rate({BUCKETS}[5m])))"
+    for poll in polls:
+        percentiles = prometheus.query(promql, poll.at)
+        assert known(poll.values("provider_latency_p95_seconds")) == same(percentiles), poll.scrape.name
+
+
+def test_model_error_rates_are_promqls_at_every_scrape(prometheus: Prometheus, polls: tuple[Polled, ...]) -> None:
+    by_model = 'sum by (provider) (label_join(increase({}[5m]), "provider", "/", "provider", "model"))'
+    for poll in polls:
+        requests = prometheus.query(by_model.format(REQUESTS), poll.at)
+        failures = prometheus.query(by_model.format(FAILURES), poll.at)
+        ratios = {name: failures.get(name, 0.0) / count for name, count in requests.items() if count > 0}
+        shown = {f"{key.provider}/{key.model}": rate for key, rate in poll.snapshot.model_error_rates.items()}
+        assert shown == same(ratios), poll.scrape.name
+
+
+def test_a_gauge_of_the_hour_read_as_a_counter_is_promqls_through_a_hole_and_a_reset(
+    prometheus: Prometheus,
+) -> None:
+    for poll in replay("gatewayz-data"):
+        if poll.scrape.phase == "redisdown":
+            continue  # Prometheus goes on for five minutes; we say that the rate is not known
+        rates = prometheus.query('sum by (provider) (rate(total_requests{capture="gatewayz-data"}[5m]))', poll.at)
+        assert known(poll.values("provider_request_rate")) == same(rates), poll.scrape.name

@@ -1,0 +1,140 @@
+"""Long ranges out of a real Prometheus: the worst of every step, by its own arithmetic."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, suppress
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+
+from bridge.history.remote import RemoteHistory
+from bridge.history.store import Store
+from bridge.queries.catalog import metric
+from bridge.queries.series import Recorded, Steps
+from bridge.queries.targets import parse
+from bridge.queries.timerange import TimeRange
+from tests.service.harness import wait_until
+from tests.services import free_port, require
+
+pytestmark = pytest.mark.service
+
+START, END, INTERVAL = 1_700_000_000, 1_700_000_000 + 3 * 86_400, 15
+BRIDGE = {"job": "bridge", "instance": "bridge:5050"}
+DIPS: Mapping[str, tuple[float, Mapping[int, float]]] = {
+    "provider_circuit_breaker_state": (0.0, {5_000: 1.0, 5_001: 2.0, 5_002: 2.0, 9_000: 2.0, 9_001: 2.0}),
+    "provider_status": (1.0, {4_000: 0.0, 7_000: 2.0, 7_001: 0.0, 12_000: 3.0}),
+    "provider_health_score": (99.5, {6_000: 12.25}),
+    "provider_error_rate": (0.0, {8_000: 0.75, 8_001: 0.5}),
+}
+"""For each metric what it usually is, and what else at which sample."""
+
+
+def lines() -> Iterator[str]:
+    """Every series' samples in OpenMetrics."""
+    for name, (usual, others) in DIPS.items():
+        yield f"# TYPE {name} gauge\n"
+        for number, at in enumerate(range(START, END, INTERVAL)):
+            labels = f'provider="groq",job="{BRIDGE["job"]}",instance="{BRIDGE["instance"]}"'
+            yield f"{name}{{{labels}}} {others.get(number, usual)} {at}.123\n"
+        for at in range(START, END, 600):  # a gateway's own metric of the same name
+            yield f'{name}{{provider="groq",job="gateway",instance="gateway:80"}} 2 {at}.5\n'
+    yield "# TYPE bridge_poll_seconds_count gauge\n"
+    for at in range(START, END, 600):
+        yield f'bridge_poll_seconds_count{{job="{BRIDGE["job"]}",instance="{BRIDGE["instance"]}"}} {at} {at}.123\n'
+    yield "# EOF\n"
+
+
+@pytest.fixture(scope="module")
+def remote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RemoteHistory]:
+    """A Prometheus with three days of samples."""
+    folder, promtool, prometheus = tmp_path_factory.mktemp("prometheus"), require("promtool"), require("prometheus")
+    text, blocks, configuration = folder / "samples", folder / "blocks", folder / "prometheus.yml"
+    text.write_text("".join(lines()))
+    configuration.write_text("scrape_configs: []\n")
+    made = [promtool, "tsdb", "create-blocks-from", "openmetrics", "--quiet", text, blocks]
+    subprocess.run(made, check=True, timeout=60)
+    port = free_port()
+    command = [
+        prometheus,
+        f"--config.file={configuration}",
+        f"--storage.tsdb.path={blocks}",
+        "--storage.tsdb.retention.time=100y",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+    client = RemoteHistory(f"http://127.0.0.1:{port}")
+
+    def ready() -> bool:
+        with suppress(OSError), closing(HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
+            connection.request("GET", "/-/ready")
+            return connection.getresponse().status == 200
+        return False
+
+    try:
+        wait_until(ready, "Prometheus is ready")
+        yield client
+    finally:
+        client.close()
+        process.kill()
+        process.wait()
+
+
+def points(
+    remote: RemoteHistory, folder: Path, name: str, start: float, end: float, most: int
+) -> list[tuple[float, float]]:
+    store = Store(folder / "data", retention_seconds=86_400.0)
+    recorded = Recorded(store, TimeRange(start, end), Steps(most, 0.0), end + 1, remote)
+    [series] = recorded.series(metric(name), parse(name), ())
+    assert not recorded.troubles
+    store.close()
+    return list(zip(series.times.tolist(), series.values.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("name", DIPS)
+@pytest.mark.parametrize("most", [60, 500, 1_000])
+def test_what_lasted_seconds_is_seen_in_days_at_its_time(
+    remote: RemoteHistory, tmp_path: Path, name: str, most: int
+) -> None:
+    usual, others = DIPS[name]
+    found = points(remote, tmp_path, name, START + 1000, END - 1000, most)
+    assert len(found) <= most + 1
+    assert {value for _, value in found} <= {usual, *others.values()}, "a value that was never observed, or a gap"
+    step = (END - START) / most + 60
+    severe = {"provider_circuit_breaker_state": 5_000, "provider_status": 12_000}
+    worst = severe.get(name, next(iter(others)))
+    at = START + worst * INTERVAL
+    assert others[worst] in [value for moment, value in found if abs(moment - at) <= step]
+
+
+def test_half_open_is_worse_than_closed_and_unknown_worse_than_healthy(remote: RemoteHistory, tmp_path: Path) -> None:
+    circuit = points(remote, tmp_path, "provider_circuit_breaker_state", START, END - 1, 1_000)
+    assert 2.0 in [value for at, value in circuit if abs(at - (START + 9_000 * INTERVAL)) <= 600]
+    status = points(remote, tmp_path, "provider_status", START, END - 1, 1_000)
+    assert 0.0 in [value for at, value in status if abs(at - (START + 4_000 * INTERVAL)) <= 600]
+    assert 2.0 in [value for at, value in status if abs(at - (START + 7_000 * INTERVAL)) <= 600]
+
+
+def test_a_short_range_is_the_very_samples(remote: RemoteHistory, tmp_path: Path) -> None:
+    found = points(remote, tmp_path, "provider_error_rate", START + 119_000, START + 121_000, 11_000)
+    usual, others = DIPS["provider_error_rate"]
+    expected = [
+        (START + number * INTERVAL + 0.123, others.get(number, usual))
+        for number in range((END - START) // INTERVAL)
+        if 119_000 <= number * INTERVAL + 0.123 <= 121_000
+    ]
+    assert [point for point in found if point[1] == point[1]] == expected
+
+
+def test_it_is_quick(remote: RemoteHistory, tmp_path: Path) -> None:
+    began = time.perf_counter()
+    points(remote, tmp_path, "provider_circuit_breaker_state", START + 7, END - 7, 1_000)
+    first = time.perf_counter() - began
+    began = time.perf_counter()
+    points(remote, tmp_path, "provider_circuit_breaker_state", START + 7, END - 7, 1_000)
+    print(f"asked {first * 1000:.1f} ms, kept {(time.perf_counter() - began) * 1000:.1f} ms")
+    assert first < 2.0

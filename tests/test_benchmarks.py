@@ -1,0 +1,185 @@
+"""``make bench`` can be trusted to run: its table, its exit status, and nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from benchmarks import expositions, harness, history, prometheus
+from benchmarks.client import Client, Job
+from bridge.history.store import Store
+
+PROJECT = Path(__file__).parent.parent
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "benchmarks", *arguments]
+    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=120, check=False)
+
+
+def servers() -> set[str]:
+    """Command lines of what the benchmarks start."""
+    found = set()
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = file.read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"benchmarks.gateway" in words or (b"gunicorn" in words and b"127.0.0.1" in b"".join(words)):
+            found.add(f"{file.parent.name} {b' '.join(words).decode(errors='replace')}")
+    return found
+
+
+class TestTable:
+    def test_a_line_says_what_was_measured_against_what_and_the_exit_status_follows(self) -> None:
+        done = run("--quick", "reading")
+        assert done.stderr == ""
+        [line] = [line for line in done.stdout.splitlines() if line.startswith("reading 600 lines")]
+        work, against, measured, bar, result, _took = (cell.strip() for cell in line.split("|"))
+        assert against == "prometheus_client's parser alone"
+        assert re.match(r"\d+\.\d+ × \(\d+ against \d+ ms\)", measured)
+        assert bar == "≤ 0.1 ×"
+        assert (result, done.returncode) in {("pass", 0), ("FAIL", 1)}
+
+    @pytest.mark.service
+    def test_real_servers_are_measured_and_ended(self) -> None:
+        before = servers()
+        done = run("--quick", "latest")
+        assert done.stderr == ""
+        assert re.search(r"a bare Flask route.*\| \d+\.\d\d × .*(pass|FAIL)", done.stdout), done.stdout
+        assert not servers() - before
+
+    def test_a_name_that_is_none_is_told(self) -> None:
+        done = run("nothing")
+        assert done.returncode == 2
+        assert "there is no nothing; names are latest, cold, warm" in done.stderr
+
+
+class TestMadeUp:
+    def test_an_exposition_has_the_lines_it_should_and_every_series_once(self) -> None:
+        models = expositions.models_for(600, 3)
+        body = expositions.exposition(7, providers=3, models=models, lines=600)
+        assert body.count(b"\n") == 600
+        families = text_string_to_metric_families(body.decode())
+        series = [(sample.name, *sorted(sample.labels.items())) for family in families for sample in family.samples]
+        assert len(series) == len(set(series)) > 570
+
+    def test_counters_rise_from_poll_to_poll(self) -> None:
+        def counters(poll: int) -> dict[str, float]:
+            lines = expositions.exposition(poll, providers=3).decode().splitlines()
+            return {name: float(it) for name, _, it in (line.rpartition(" ") for line in lines) if "_total{" in name}
+
+        before, after = counters(100), counters(101)
+        assert before.keys() == after.keys()
+        assert all(after[name] >= value for name, value in before.items())
+        assert sum(after[name] > value for name, value in before.items()) > len(before) / 3
+
+    def test_a_history_can_be_read_back(self, tmp_path: Path) -> None:
+        written = history.write(tmp_path / "data", providers=3, seconds=900.0, polled_seconds=60.0)
+        assert len(written.times) == len(written.scores) == 60
+        assert np.all(np.diff(written.times) > 0)
+        assert time.time() - written.end < 30
+        assert len(np.unique(written.scores[:50, 0])) > 5, "scores wander"
+        history.poll_now(written)
+        latest = Store(written.data_dir, retention_seconds=1e9).latest()
+        assert latest is not None
+        assert latest.snapshot is not None
+        assert latest.snapshot.at > written.end
+        assert [verdict.provider for verdict in latest.snapshot.verdicts] == list(written.providers)
+
+    def test_prometheus_gets_the_very_same_samples(self, tmp_path: Path) -> None:
+        providers, times = ("a", "b"), np.array([1000.0, 1015.25])
+        scores = np.array([[1.5, np.nan], [2.25, 3.0]])
+        recorded = history.History(tmp_path, providers, times, scores, 0, 0.0)
+        prometheus._write(tmp_path / "samples", recorded, 0.0)
+        assert (tmp_path / "samples").read_text().splitlines() == [
+            "# TYPE provider_health_score gauge",
+            'provider_health_score{provider="a"} 1.5 1000.000',
+            'provider_health_score{provider="a"} 2.25 1015.250',
+            'provider_health_score{provider="b"} 3.0 1015.250',
+            "# EOF",
+        ]
+
+
+class TestClient:
+    @pytest.fixture
+    def server(self) -> Iterator[ThreadingHTTPServer]:
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            asked: list[str] = []
+
+            def do_GET(self) -> None:
+                self.asked.append(self.path)
+                self.send_response(404 if self.path == "/missing" else 200)
+                if self.path == "/hang-up":
+                    self.close_connection = True
+                if self.path == "/chunked":
+                    self.send_header("Transfer-Encoding", "chunked")
+                    self.end_headers()
+                    self.wfile.write(b"5\r\nhello\r\n")
+                    time.sleep(0.02)
+                    self.wfile.write(b"0\r\n\r\n")
+                else:
+                    self.send_header("Content-Length", "200000")
+                    self.end_headers()
+                    self.wfile.write(b"x" * 200_000)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+            server.daemon_threads = True
+            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+            thread.start()
+            yield server
+            server.shutdown()
+            thread.join()
+
+    @pytest.mark.parametrize("path", ["/", "/chunked", "/hang-up"])
+    def test_every_answer_is_taken_whole_and_timed(self, server: ThreadingHTTPServer, path: str) -> None:
+        request = harness.raw_request("GET", path)
+        outcome = Client(Job(server.server_port, [request], 20, 3, begin=0.0)).run()
+        assert (len(outcome.took), outcome.errors) == (20, 0)
+        assert server.RequestHandlerClass.asked == [path] * 20  # type: ignore[attr-defined]
+        assert min(outcome.took) > (0.02 if path == "/chunked" else 0)
+
+    def test_what_is_not_200_is_counted(self, server: ThreadingHTTPServer) -> None:
+        outcome = Client(Job(server.server_port, [harness.raw_request("GET", "/missing")], 4, 2, begin=0.0)).run()
+        assert (outcome.errors, outcome.first_error) == (4, "HTTP/1.1 404 Not Found")
+
+    def test_a_rate_is_kept_and_time_ends_it(self, server: ThreadingHTTPServer) -> None:
+        job = Job(server.server_port, [harness.raw_request("GET", "/")], 1000, 2, begin=0.0, seconds=0.5, rate=40.0)
+        assert 15 <= len(Client(job).run().took) <= 20
+
+    def test_a_request_of_a_chosen_size_goes_out_as_json(self) -> None:
+        head, _, body = harness.raw_request("POST", "/query", {"a": 1}, gzip=True).partition("\r\n\r\n")
+        assert json.loads(body) == {"a": 1}
+        assert "Accept-Encoding: gzip" in head
+        assert f"Content-Length: {len(body)}" in head
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.5, 50), (0.99, 99), (1.0, 100), (0.0, 1)])
+def test_percentiles(share: float, expected: int) -> None:
+    assert harness.percentile(list(range(100, 0, -1)), share) == expected
+
+
+def test_two_things_are_measured_in_turn() -> None:
+    order: list[str] = []
+
+    def measure(name: str, value: float) -> float:
+        order.append(name)
+        return value
+
+    assert harness.alternately(3, lambda: measure("a", 6.0), lambda: measure("b", 2.0)) == (3.0, 6.0, 2.0)
+    assert order == ["a", "b", "b", "a", "a", "b"]

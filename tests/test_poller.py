@@ -1,0 +1,434 @@
+"""The only loop: it goes on whatever happens, keeps time's order, and there is one of it."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bridge import poller as poller_module
+from bridge.gateway.errors import GatewayError, GatewayUnreachable
+from bridge.history import database as database_module
+from bridge.history.store import Store
+from bridge.model import CircuitState, Key, Signals
+from bridge.policy import Policy
+from bridge.poller import Poller
+from tests.history.snapshots import INTERVAL, T0
+
+REFUSED = GatewayUnreachable("connection refused", code="refused")
+
+
+def signals(state: CircuitState = CircuitState.CLOSED, score: float = 99.0) -> Signals:
+    """What a gateway with one provider and one circuit says."""
+    key = Key("openai", "gpt")
+    return Signals(
+        gauges={"reported_score": {Key("openai"): score}},
+        circuits={key: state},
+        families={"health_score": frozenset({"openai"}), "circuit_breaker_state": frozenset({"openai"})},
+        sources={
+            "reported_score": ("health_score", "gatewayz-data"),
+            "circuit_state": ("circuit_breaker_state", "gatewayz-data"),
+        },
+        dialects=("gatewayz-data",),
+        samples=4,
+    )
+
+
+class Source:
+    """A gateway as the poller sees it: says, or raises, what it is set to."""
+
+    def __init__(self) -> None:
+        self.says: Signals | Exception = signals()
+        self.read_at: list[float] = []
+
+    def read(self) -> Signals:
+        self.read_at.append(time.monotonic())
+        if isinstance(self.says, Exception):
+            raise self.says
+        return self.says
+
+    def restore(self, names: object) -> None:
+        """It gives nobody a name."""
+
+
+class Time:
+    """The poller's clocks. ``passes`` moves both, ``wall`` alone is a clock that is set."""
+
+    def __init__(self) -> None:
+        self.wall = T0
+        self.steady = 5000.0
+
+    def passes(self, seconds: float) -> None:
+        self.wall += seconds
+        self.steady += seconds
+
+
+@pytest.fixture
+def source() -> Source:
+    return Source()
+
+
+@pytest.fixture
+def clocks(monkeypatch: pytest.MonkeyPatch) -> Time:
+    """Time that only passes when the test says so."""
+    clocks = Time()
+    monkeypatch.setattr(poller_module, "time", SimpleNamespace(monotonic=lambda: clocks.steady))
+    return clocks
+
+
+@pytest.fixture
+def poller(source: Source, store: Store, clocks: Time) -> Poller:
+    """A poller that polls when the test says so."""
+    return make(source, store, clock=lambda: clocks.wall)
+
+
+def make(source: Source, store: Store, *, interval: float = INTERVAL, **more: Any) -> Poller:
+    return Poller(source, store, Policy(), interval_seconds=interval, **more)  # type: ignore[arg-type]
+
+
+def read_again(store: Store) -> Store:
+    """The same log, as another worker reads it."""
+    return Store(store.path.parent, retention_seconds=1e6)
+
+
+def times(store: Store) -> list[float]:
+    found = store.columns(0, T0 * 2)
+    return (found.times[found.polled] - T0).tolist()
+
+
+def moves(store: Store, kind: str) -> list[tuple[str, str, str]]:
+    return [(event.before, event.after, event.reason) for event in store.events(0, T0 * 2, (kind,))]
+
+
+class TestOnePoll:
+    def test_a_good_poll_is_recorded_with_what_it_brought(self, poller: Poller, store: Store) -> None:
+        poll = poller.poll_once()
+        latest = read_again(store).latest()
+        assert latest is not None
+        assert latest.poll == poll
+        assert (poll.at, poll.outcome, poll.interval) == (T0, "ok", INTERVAL)
+        assert latest.snapshot is not None
+        assert latest.snapshot.verdicts[0].values["provider_reported_health_score"] == 99.0
+        assert latest.snapshot.at == T0
+
+    @pytest.mark.parametrize(
+        ("error", "outcome"),
+        [
+            (REFUSED, "refused"),
+            (GatewayError("something"), "gateway_error"),
+            (ZeroDivisionError("a mistake"), "internal_error"),
+            (RecursionError(), "internal_error"),
+            (MemoryError(), "internal_error"),
+        ],
+        ids=lambda value: str(value) if isinstance(value, str) else type(value).__name__,
+    )
+    def test_a_poll_that_fails_is_recorded_as_such_and_keeps_the_last_good_one(
+        self, poller: Poller, store: Store, source: Source, clocks: Time, error: Exception, outcome: str
+    ) -> None:
+        poller.poll_once()
+        source.says = error
+        clocks.passes(INTERVAL)
+        poll = poller.poll_once()
+        latest = read_again(store).latest()
+        assert (poll.good, poll.outcome) == (False, outcome)
+        assert poll.message
+        assert latest is not None
+        assert latest.failing_since == T0 + INTERVAL
+        assert latest.snapshot is not None
+        assert latest.snapshot.at == T0
+
+    def test_a_mistake_in_assessing_counts_as_a_failed_poll_and_the_next_one_goes_on_from_before(
+        self, poller: Poller, store: Store, source: Source, clocks: Time, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        poller.poll_once()
+        clocks.passes(INTERVAL)
+        with monkeypatch.context() as broken:
+            broken.setattr(poller_module, "assess", lambda *_: 1 / 0)
+            poll = poller.poll_once()
+        assert poll.outcome == "internal_error"
+        assert "ZeroDivisionError" in poll.message
+        clocks.passes(INTERVAL)
+        source.says = signals(CircuitState.OPEN)
+        assert poller.poll_once().good
+        assert [(before, after) for before, after, _ in moves(store, "circuit")] == [("", "CLOSED"), ("CLOSED", "OPEN")]
+
+    def test_an_exposition_of_an_unknown_gateway_is_no_good_poll_where_one_was_known(
+        self, poller: Poller, source: Source, clocks: Time
+    ) -> None:
+        poller.poll_once()
+        clocks.passes(INTERVAL)
+        source.says = Signals()
+        assert poller.poll_once().outcome == "unrecognised"
+
+
+class TestOutages:
+    def test_going_down_and_coming_back_are_one_event_each(
+        self, poller: Poller, store: Store, source: Source, clocks: Time
+    ) -> None:
+        for says in (signals(), REFUSED, REFUSED, REFUSED, signals(), signals()):
+            source.says = says
+            poller.poll_once()
+            clocks.passes(INTERVAL)
+        assert moves(store, "gateway") == [
+            ("up", "down", "connection refused"),
+            ("down", "up", "polls succeed again"),
+        ]
+        assert [event.at - T0 for event in store.events(0, T0 * 2, ("gateway",))] == [15, 60]
+
+    def test_a_gateway_that_was_never_up_did_not_go_down_from_up(
+        self, poller: Poller, store: Store, source: Source
+    ) -> None:
+        source.says = REFUSED
+        poller.poll_once()
+        assert moves(store, "gateway") == [("", "down", "connection refused")]
+
+    def test_a_restart_in_an_outage_remembers_since_when_and_tells_it_once(
+        self, poller: Poller, store: Store, source: Source, clocks: Time
+    ) -> None:
+        poller.poll_once()
+        source.says = REFUSED
+        clocks.passes(INTERVAL)
+        poller.poll_once()
+        clocks.passes(INTERVAL)
+        restarted = make(source, read_again(store), clock=lambda: clocks.wall)
+        restarted.resume()
+        restarted.poll_once()
+        latest = read_again(store).latest()
+        assert latest is not None
+        assert latest.failing_since == T0 + INTERVAL
+        source.says = signals()
+        clocks.passes(INTERVAL)
+        restarted.poll_once()
+        assert [(before, after) for before, after, _ in moves(store, "gateway")] == [("up", "down"), ("down", "up")]
+
+    def test_a_restart_goes_on_with_circuits_where_the_last_poll_stood(
+        self, poller: Poller, store: Store, source: Source, clocks: Time
+    ) -> None:
+        poller.poll_once()
+        clocks.passes(INTERVAL)
+        source.says = signals(CircuitState.OPEN)
+        poller.poll_once()
+        clocks.passes(INTERVAL)
+        restarted = make(source, read_again(store), clock=lambda: clocks.wall)
+        restarted.resume()
+        restarted.poll_once()
+        latest = read_again(store).latest()
+        assert latest is not None
+        assert latest.snapshot is not None
+        [circuit] = latest.snapshot.circuits
+        assert (circuit.state, circuit.since, circuit.since_known) == (CircuitState.OPEN, T0 + INTERVAL, True)
+        assert len(moves(store, "circuit")) == 2
+
+
+class TestClocks:
+    def test_a_clock_that_jumps_backwards_keeps_times_rising(self, poller: Poller, store: Store, clocks: Time) -> None:
+        for jump in (0, 0, -3600, 0, -0.5, 0, -15, 0):
+            clocks.passes(INTERVAL)
+            clocks.wall += jump
+            poller.poll_once()
+        found = times(store)
+        assert len(found) == 8
+        assert all(earlier < later for earlier, later in pairwise(found))
+
+    def test_a_clock_that_stands_still_keeps_times_rising(self, poller: Poller, store: Store) -> None:
+        for _ in range(5):
+            poller.poll_once()
+        assert len(set(times(store))) == 5
+
+    def test_after_a_restart_under_an_earlier_clock_times_go_on_rising(
+        self, poller: Poller, store: Store, source: Source, clocks: Time
+    ) -> None:
+        poller.poll_once()
+        clocks.wall -= 3600
+        restarted = make(source, read_again(store), clock=lambda: clocks.wall)
+        restarted.resume()
+        clocks.passes(INTERVAL)
+        restarted.poll_once()
+        first, second = times(store)
+        assert first < second < first + 2 * INTERVAL
+
+    def test_once_the_clock_is_past_where_it_wrongly_was_polls_carry_their_true_time_again(
+        self, poller: Poller, clocks: Time
+    ) -> None:
+        poller.poll_once()
+        clocks.wall += 600
+        clocks.passes(INTERVAL)
+        poller.poll_once()
+        clocks.wall -= 600
+        for _ in range(50):
+            clocks.passes(INTERVAL)
+            last = poller.poll_once()
+        assert clocks.wall > T0 + 700
+        assert last.at == clocks.wall
+
+
+class TestAnUnwritableLog:
+    @pytest.fixture
+    def locked(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
+        """Another process holds the log's write lock until the function is called."""
+        monkeypatch.setattr(database_module, "BUSY_TIMEOUT_SECONDS", 0.02)
+        store.close()
+        other = sqlite3.connect(store.path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+
+        def let_go() -> None:
+            if other.in_transaction:
+                other.execute("ROLLBACK")
+
+        yield let_go
+        let_go()
+        other.close()
+
+    def test_polling_goes_on_and_no_event_is_lost(
+        self, poller: Poller, store: Store, source: Source, clocks: Time, locked: Callable[[], None]
+    ) -> None:
+        for says in (signals(), signals(CircuitState.OPEN), REFUSED):
+            source.says = says
+            poller.poll_once()
+            clocks.passes(INTERVAL)
+        assert len(source.read_at) == 3
+        assert times(store) == []
+        locked()
+        source.says = signals(CircuitState.HALF_OPEN)
+        poller.poll_once()
+        assert times(store) == [45]
+        told = [(event.at - T0, event.kind, event.after) for event in store.events(0, T0 * 2)]
+        assert [one for one in told if one[1] in ("circuit", "gateway")] == [
+            (0, "circuit", "CLOSED"),
+            (15, "circuit", "OPEN"),
+            (30, "gateway", "down"),
+            (45, "gateway", "up"),
+            (45, "circuit", "HALF_OPEN"),
+        ]
+        poller.poll_once()
+        assert len(store.events(0, T0 * 2)) == len(told), "no event is written twice"
+
+    def test_a_broken_file_does_not_stop_polling(
+        self, poller: Poller, source: Source, clocks: Time, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def broken(*_: object, **__: object) -> None:
+            raise sqlite3.DatabaseError("database disk image is malformed")
+
+        monkeypatch.setattr(Store, "append", broken)
+        for _ in range(3):
+            assert poller.poll_once().good
+            clocks.passes(INTERVAL)
+        assert len(source.read_at) == 3
+
+    def test_events_that_wait_for_the_log_are_bounded(
+        self, poller: Poller, source: Source, clocks: Time, locked: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(poller_module, "MAX_EVENTS_KEPT", 5)
+        for number in range(10):
+            source.says = signals(CircuitState(number % 2))
+            poller.poll_once()
+            clocks.passes(INTERVAL)
+        assert len(poller._unwritten) == 5
+
+
+class TestTheLead:
+    """Real threads and a real lock."""
+
+    @pytest.fixture
+    def started(self, source: Source, store: Store) -> Iterator[Callable[..., Poller]]:
+        """Starts pollers on one log, each with a store of its own as in a worker of its own."""
+        running: list[Poller] = []
+
+        def start(interval: float = 1.0) -> Poller:
+            running.append(make(source, read_again(store), interval=interval))
+            running[-1].start()
+            return running[-1]
+
+        yield start
+        for one in running:
+            one.stop()
+
+    def until(self, condition: Callable[[], bool], seconds: float = 5.0) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    def test_the_first_poll_is_made_at_once(self, started: Callable[..., Poller], source: Source) -> None:
+        began = time.monotonic()
+        started(interval=60.0)
+        self.until(lambda: len(source.read_at) == 1)
+        assert source.read_at[0] - began < 5.0
+
+    def test_of_several_pollers_one_polls(self, started: Callable[..., Poller], source: Source) -> None:
+        for _ in range(4):
+            started(interval=0.5)
+        self.until(lambda: len(source.read_at) == 4)
+        gaps = [later - earlier for earlier, later in pairwise(source.read_at)]
+        assert min(gaps) > 0.3
+
+    def test_the_next_leader_waits_for_the_interval(self, started: Callable[..., Poller], source: Source) -> None:
+        first = started(interval=1.2)
+        self.until(lambda: len(source.read_at) == 1)
+        started(interval=1.2)
+        first.stop()
+        self.until(lambda: len(source.read_at) == 2)
+        assert source.read_at[1] - source.read_at[0] > 1.1
+
+    def test_the_next_leader_waits_even_where_the_last_one_died_in_the_middle_of_its_poll(
+        self, started: Callable[..., Poller], source: Source, store: Store
+    ) -> None:
+        began = time.time()
+        store.path.with_name("leader.lock").write_text(f"{began:020.3f}\n")
+        started(interval=1.0)
+        self.until(lambda: len(source.read_at) == 1)
+        assert time.time() - began > 0.9
+
+    def test_a_clock_that_was_ahead_does_not_make_the_next_leader_wait_longer_than_an_interval(
+        self, started: Callable[..., Poller], source: Source, store: Store
+    ) -> None:
+        store.path.with_name("leader.lock").write_text(f"{time.time() + 86_400:020.3f}\n")
+        started(interval=0.5)
+        self.until(lambda: len(source.read_at) == 1)
+
+    @pytest.mark.parametrize("content", ["", "noise\n", "\0" * 40])
+    def test_a_lock_file_that_says_nothing_is_no_reason_to_wait(
+        self, started: Callable[..., Poller], source: Source, store: Store, content: str
+    ) -> None:
+        store.path.with_name("leader.lock").write_text(content)
+        began = time.monotonic()
+        started(interval=60.0)
+        self.until(lambda: len(source.read_at) == 1)
+        assert time.monotonic() - began < 5.0
+
+    def test_a_leader_that_stumbles_begins_again(
+        self, started: Callable[..., Poller], source: Source, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        failures = [sqlite3.OperationalError("database is locked")]
+        memory = Store.memory
+
+        def stumbles(store: Store) -> object:
+            if failures:
+                raise failures.pop()
+            return memory(store)
+
+        monkeypatch.setattr(Store, "memory", stumbles)
+        started()
+        self.until(lambda: len(source.read_at) == 1)
+        assert failures == []
+
+    def test_stopping_ends_the_thread_and_waits_for_nothing(
+        self, started: Callable[..., Poller], source: Source
+    ) -> None:
+        poller = started(interval=60.0)
+        self.until(lambda: len(source.read_at) == 1)
+        before = {thread.name for thread in threading.enumerate()}
+        began = time.monotonic()
+        poller.stop()
+        assert "poller" in before
+        assert time.monotonic() - began < 2.0
+        assert "poller" not in {thread.name for thread in threading.enumerate()}
+
+    def test_one_that_was_never_started_can_be_stopped(self, source: Source, store: Store) -> None:
+        make(source, store).stop()
