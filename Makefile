@@ -1,6 +1,7 @@
 # make run    serve the bridge on http://localhost:5050 (with a demo gateway, unless GATEWAYZ_API_URL is set)
 # make test   everything that must hold before a commit: lint, types, layers, tests
 # make lint   the same without the tests
+# make bench  measure the bridge against its peers: six minutes, a table, and whether every figure was reached
 # make setup  only install what those need, into .venv
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run setup test lint
+.PHONY: run setup test lint bench
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.runtime
@@ -28,6 +29,9 @@ lint: $(VENV)/.development
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: $(VENV)/.runtime
+	$(BIN)/python -m benchmarks
 
 $(VENV)/.runtime: requirements.txt | $(BIN)/python
 	$(PIP) -r requirements.txt

@@ -76,8 +76,12 @@ class Connection:
         with suppress(BrokenPipeError, ConnectionResetError):  # which the wait for the answer will tell
             self.socket.sendall(request)
 
+    def rest(self) -> None:
+        """Nothing is asked and nothing expected."""
+        self._request, self._head, self._missing, self._tail = b"", b"", 0, None
+
     def send_again(self) -> None:
-        """The same on a new connection."""
+        """What is asked, if anything, on a new connection."""
         self.socket.close()
         self.open()
         self.socket.sendall(self._request)
@@ -198,6 +202,7 @@ class Client:
         if not connection.ok:
             outcome.errors += 1
             outcome.first_error = outcome.first_error or connection.status_line()
+        connection.rest()
         self._free.append(connection)
 
 

@@ -20,13 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.expositions import exposition, model_names, provider_names
+from benchmarks.source import Hand, source_of
 from bridge import logs
-from bridge.gateway import dialect
-from bridge.gateway.exposition import ExpositionReader
-from bridge.gateway.translate import Translator
 from bridge.health.memory import Memory
 from bridge.history.store import Store
-from bridge.model import FLEET_METRICS, PROVIDER_METRICS, Event, Key, Poll, Signals, Snapshot, Status, Verdict
+from bridge.model import FLEET_METRICS, PROVIDER_METRICS, Event, Key, Poll, Snapshot, Status, Verdict
 from bridge.policy import Policy
 from bridge.poller import Poller
 
@@ -90,22 +88,6 @@ def poll_now(history: History) -> None:
     store.close()
 
 
-class _Gateway:
-    """A source for the poller: the benchmarks' exposition, one poll further at every reading."""
-
-    def __init__(self, providers: int, first_poll: int) -> None:
-        self._providers = providers
-        self._poll = first_poll
-        self._reader = ExpositionReader()
-        self._translator = Translator(dialect.select("auto"))
-
-    def read(self) -> Signals:
-        """What the gateway says now."""
-        body = exposition(self._poll, providers=self._providers, models=MODELS)
-        self._poll += 1
-        return self._translator.translate(self._reader.read(body))
-
-
 def poll_number(at: float) -> int:
     """Which of the gateway's polls is due at a time, so that its counters rise from one process to the next."""
     return int(at % 31_536_000 / INTERVAL_SECONDS)
@@ -114,12 +96,12 @@ def poll_number(at: float) -> int:
 def _poll(store: Store, providers: Sequence[str], times: Sequence[float]) -> list[tuple[float, list[float]]]:
     """Let the bridge's poller poll at these times: each time, and the scores."""
     logs.configure("CRITICAL")
-    clock = iter(times)
-    source = _Gateway(len(providers), poll_number(times[0]))
-    poller = Poller(source, store, Policy(), interval_seconds=INTERVAL_SECONDS, clock=lambda: next(clock))  # type: ignore[arg-type]
+    hand, now, first = Hand(), [times[0]], poll_number(times[0])
+    poller = Poller(source_of(hand), store, Policy(), interval_seconds=INTERVAL_SECONDS, clock=lambda: now[0])
     poller.resume()
     recorded = []
-    for _ in times:
+    for number, at in enumerate(times):
+        now[0], hand.body = at, exposition(first + number, providers=len(providers), models=MODELS)
         poll = poller.poll_once()
         latest = store.latest()
         if not poll.good or latest is None or latest.snapshot is None:

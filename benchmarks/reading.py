@@ -26,39 +26,37 @@ from benchmarks.harness import (
     percentile,
     raw_request,
 )
-from bridge.gateway import dialect
-from bridge.gateway.exposition import ExpositionReader
-from bridge.gateway.translate import Translator
+from benchmarks.source import Hand, source_of
+from bridge.model import Signals
 
 REQUESTS_A_SECOND = 150.0
 POLLS_AHEAD = 64
 
 
 class Reading:
-    """A gateway's expositions, read one poll after another by the bridge's own reader and translator."""
+    """A gateway's expositions, read one poll after another as the bridge's poller does."""
 
     def __init__(self, *, providers: int, lines: int) -> None:
         self._providers, self._lines = providers, lines
         self._models = models_for(lines, providers)
-        self._reader = ExpositionReader()
-        self._translator = Translator(dialect.select("auto"))
+        self._hand = Hand()
+        self._source = source_of(self._hand)
         self._poll = 0
-        self.body = b""
         self.next_seconds()
 
     def next_seconds(self) -> float:
         """How long the next poll's exposition takes, every value in it being new."""
         self._poll += 1
-        self.body = exposition(self._poll, providers=self._providers, models=self._models, lines=self._lines)
-        found = []
-        seconds = timed(lambda: found.append(self._translator.translate(self._reader.read(self.body))))
+        self._hand.body = exposition(self._poll, providers=self._providers, models=self._models, lines=self._lines)
+        found: list[Signals] = []
+        seconds = timed(lambda: found.append(self._source.read()))
         if found[0].rejected_lines or len(found[0].providers) != self._providers:
             raise BenchmarkError(f"read {len(found[0].providers)} providers, rejected {found[0].rejected_lines} lines")
         return seconds
 
     def parser_seconds(self) -> float:
         """How long prometheus_client's parser takes for the same text."""
-        text = self.body.decode()
+        text = self._hand.body.decode()
         return timed(lambda: sum(len(family.samples) for family in text_string_to_metric_families(text)))
 
 

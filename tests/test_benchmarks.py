@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
+import structlog
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks import expositions, harness, history, prometheus
@@ -23,45 +27,61 @@ from bridge.history.store import Store
 PROJECT = Path(__file__).parent.parent
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "benchmarks", *arguments]
-    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=120, check=False)
+    environ = os.environ | {"TMPDIR": str(folder)}
+    return subprocess.run(command, cwd=PROJECT, env=environ, capture_output=True, text=True, timeout=120, check=False)
 
 
-def servers() -> set[str]:
-    """Command lines of what the benchmarks start."""
-    found = set()
-    for file in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = file.read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if b"benchmarks.gateway" in words or (b"gunicorn" in words and b"127.0.0.1" in b"".join(words)):
-            found.add(f"{file.parent.name} {b' '.join(words).decode(errors='replace')}")
+def processes_of(folder: Path) -> list[str]:
+    """Processes that were started for a run in ``folder``, and still are there."""
+    found = []
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if str(folder).encode() in environ.read_bytes():
+                found.append(environ.with_name("cmdline").read_text())
     return found
 
 
+@pytest.fixture(autouse=True)
+def _logging() -> Iterator[None]:
+    yield
+    structlog.reset_defaults()
+
+
 class TestTable:
-    def test_a_line_says_what_was_measured_against_what_and_the_exit_status_follows(self) -> None:
-        done = run("--quick", "reading")
+    def test_a_line_says_what_was_measured_against_what_and_the_exit_status_follows(self, tmp_path: Path) -> None:
+        done = run(tmp_path, "--quick", "reading")
         assert done.stderr == ""
         [line] = [line for line in done.stdout.splitlines() if line.startswith("reading 600 lines")]
-        work, against, measured, bar, result, _took = (cell.strip() for cell in line.split("|"))
+        _work, against, measured, bar, result, _took = (cell.strip() for cell in line.split("|"))
         assert against == "prometheus_client's parser alone"
         assert re.match(r"\d+\.\d+ × \(\d+ against \d+ ms\)", measured)
         assert bar == "≤ 0.1 ×"
         assert (result, done.returncode) in {("pass", 0), ("FAIL", 1)}
 
     @pytest.mark.service
-    def test_real_servers_are_measured_and_ended(self) -> None:
-        before = servers()
-        done = run("--quick", "latest")
+    def test_real_servers_are_measured_and_ended(self, tmp_path: Path) -> None:
+        done = run(tmp_path, "--quick", "latest")
         assert done.stderr == ""
         assert re.search(r"a bare Flask route.*\| \d+\.\d\d × .*(pass|FAIL)", done.stdout), done.stdout
-        assert not servers() - before
+        assert processes_of(tmp_path) == []
+        assert list(tmp_path.iterdir()) == []
 
-    def test_a_name_that_is_none_is_told(self) -> None:
-        done = run("nothing")
+    @pytest.mark.service
+    def test_a_run_that_is_stopped_leaves_nothing_behind(self, tmp_path: Path) -> None:
+        environ = os.environ | {"TMPDIR": str(tmp_path)}
+        with subprocess.Popen([sys.executable, "-m", "benchmarks", "latest"], cwd=PROJECT, env=environ) as process:
+            deadline = time.monotonic() + 30
+            while len(processes_of(tmp_path)) < 4 and time.monotonic() < deadline:
+                time.sleep(0.05)
+            process.terminate()
+            assert process.wait(30) == 143
+        assert processes_of(tmp_path) == []
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_name_that_is_none_is_told(self, tmp_path: Path) -> None:
+        done = run(tmp_path, "nothing")
         assert done.returncode == 2
         assert "there is no nothing; names are latest, cold, warm" in done.stderr
 
@@ -117,7 +137,7 @@ class TestClient:
     def server(self) -> Iterator[ThreadingHTTPServer]:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
-            asked: list[str] = []
+            asked: ClassVar[list[str]] = []
 
             def do_GET(self) -> None:
                 self.asked.append(self.path)

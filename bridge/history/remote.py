@@ -9,28 +9,24 @@ from __future__ import annotations
 
 import contextlib
 import http.cookiejar
-import math
 import threading
 import time
-from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
 
-import numpy as np
 import orjson
 import requests
 from cachetools import TLRUCache, TTLCache
 from requests.adapters import HTTPAdapter
 
-from bridge.gateway.errors import one_line
 from bridge.history import promql
-from bridge.history.codec import Floats
 from bridge.history.promql import Selector
+from bridge.history.remote_answer import RemoteAnswer, RemoteHistoryError, read_answer
 
 TIMEOUT_SECONDS = 5.0
-MAX_BYTES = 16 * 2**20
+MAX_BYTES = 8 * 2**20
+"""Some 350,000 points, which take ten times as much memory while they are read."""
 BACK_OFF_SECONDS = 10.0
 KEPT_SECONDS = 60.0
 """How long an answer is good for. The past changes only while samples still arrive late."""
@@ -39,42 +35,10 @@ CONNECTIONS = 4
 MOST_WAITING = 32
 """Different questions that may wait at once."""
 MAX_ERROR_BYTES = 4096
-MAX_WARNINGS = 3
 CHUNK_BYTES = 64 * 1024
 USER_AGENT = "provider-health-bridge"
 _ABOUT_THE_QUESTION = frozenset({400, 413, 414, 422})
 """Answers that say something of the question, and nothing of how the other side is."""
-
-
-class RemoteHistoryError(Exception):
-    """No answer from the remote history. ``str()`` is one printable line of bounded length."""
-
-    def __init__(self, message: str, *, of_question: bool = False) -> None:
-        super().__init__(one_line(message))
-        self.of_question = of_question
-        """True when the question is to blame, and another may well be answered."""
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteSeries:
-    """One series: all its labels, times (epoch seconds, rising) and as many values, NaN for what is not known."""
-
-    labels: Mapping[str, str]
-    times: Floats
-    values: Floats
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteAnswer:
-    """What a question brought. ``warnings`` say what may be missing from it."""
-
-    series: Sequence[RemoteSeries]
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def nbytes(self) -> int:
-        """What it weighs, roughly."""
-        return 512 + sum(one.times.nbytes + one.values.nbytes + 512 for one in self.series)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +120,7 @@ class RemoteHistory:
                 return kept
             known = self._refused.get(question) or (self._down if began < self._down_until else None)
             if known is not None:
-                raise RemoteHistoryError(str(known))
+                raise RemoteHistoryError(str(known), of_question=known.of_question)
             if limit <= 0:
                 raise RemoteHistoryError("no time was left to ask it")
             flight = self._flights.get(question)
@@ -169,7 +133,8 @@ class RemoteHistory:
         except TimeoutError:
             error = RemoteHistoryError(f"no answer within {limit:.3g} s")
         except RemoteHistoryError as failure:
-            raise RemoteHistoryError(str(failure)) from None
+            # A new one for each who waits: an exception keeps the frames of all that raised it.
+            raise RemoteHistoryError(str(failure), of_question=failure.of_question) from None
         if limit >= self.timeout_seconds:
             self._failed(question, error, began)
         raise error
@@ -178,7 +143,7 @@ class RemoteHistory:
         """Ask, in a thread of the pool."""
         began = time.monotonic()
         try:
-            answer = _read(self._fetch(question, began + self.timeout_seconds))
+            answer = read_answer(self._fetch(question, began + self.timeout_seconds))
             with self._lock:
                 self._answered_at = time.monotonic()
                 if not answer.warnings and answer.nbytes <= KEPT_BYTES // 4:
@@ -282,43 +247,6 @@ def _body(response: requests.Response, max_bytes: int, deadline: float) -> bytes
         read += chunk
         if len(read) > max_bytes:
             raise RemoteHistoryError(f"its answer is larger than {max_bytes} bytes; ask for less", of_question=True)
-
-
-def _read(body: bytes) -> RemoteAnswer:
-    """An answer of the API. Raises RemoteHistoryError for what is none."""
-    try:
-        answer = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        raise RemoteHistoryError("its answer is not JSON; is HISTORY_URL the base of a Prometheus API?") from None
-    try:
-        if answer["status"] != "success":
-            raise RemoteHistoryError(f"it answered {answer['status']}: {answer.get('error')}", of_question=True)
-        warnings = tuple(one_line(str(said)) for said in (answer.get("warnings") or ())[:MAX_WARNINGS])
-        data = answer["data"]
-        if isinstance(data, list):
-            return RemoteAnswer([RemoteSeries(_labels(one), np.empty(0), np.empty(0)) for one in data], warnings)
-        if data["resultType"] != "matrix":
-            raise RemoteHistoryError(f"it answered with a {one_line(str(data['resultType']), 40)}, not with series")
-        return RemoteAnswer([_series(one) for one in data["result"]], warnings)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError):
-        raise RemoteHistoryError("its answer is JSON, but not that of a Prometheus API") from None
-
-
-def _labels(labels: Any) -> dict[str, str]:
-    if not all(isinstance(value, str) for value in labels.values()):
-        raise ValueError("labels are texts")
-    return dict(labels)
-
-
-def _series(one: Any) -> RemoteSeries:
-    points = one["values"]
-    # Values are texts, so that they can say NaN and +Inf; neither is known.
-    array = np.array([(at, value) for at, value in points], dtype=np.float64).reshape(-1, 2)
-    times, values = array[:, 0], array[:, 1].copy()
-    if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
-        raise ValueError("times are finite, and rise")
-    values[~np.isfinite(values)] = math.nan
-    return RemoteSeries(_labels(one["metric"]), times, values)
 
 
 def _seconds(milliseconds: int) -> str:

@@ -216,6 +216,7 @@ class Store:
         )
         connection.execute("DELETE FROM blocks WHERE id IN (SELECT id FROM blocks WHERE end < ? LIMIT 1)", (old,))
         connection.execute(f"DELETE FROM polls WHERE id IN (SELECT id FROM polls WHERE at < ? {limit})", (old,))
+        connection.execute("DELETE FROM fresh WHERE poll < (SELECT min(id) FROM polls)")
         connection.execute(
             "DELETE FROM events WHERE id IN (SELECT e.id FROM events e WHERE e.at < ? AND EXISTS"
             " (SELECT 1 FROM events n WHERE n.kind = e.kind AND n.provider = e.provider AND n.model = e.model"

@@ -16,7 +16,8 @@ import numpy as np
 from bridge.history.codec import Floats
 from bridge.history.columns import GAP_INTERVALS
 from bridge.history.promql import Selector
-from bridge.history.remote import RemoteAnswer, RemoteHistory, RemoteHistoryError
+from bridge.history.remote import RemoteHistory
+from bridge.history.remote_answer import RemoteAnswer, RemoteHistoryError
 from bridge.queries.catalog import Metric
 from bridge.queries.severity import worse
 from bridge.queries.targets import Matcher
@@ -26,7 +27,8 @@ Key = tuple[str, ...]
 REQUEST_SECONDS = 10.0
 """What all questions of one request together may take: well below a browser's or Grafana's patience (30 s)."""
 SAMPLES_SECONDS = 6 * 3600
-"""A stretch up to this length is read sample by sample."""
+"""A stretch up to this length is read sample by sample, unless that is too much."""
+SHORTEST_IN_STEPS_SECONDS = 600.0
 MOST_STEPS = 10_000
 """Prometheus answers with 11,000 points a series at most."""
 FEWEST_STEPS = 12
@@ -76,9 +78,16 @@ class Older:
         return _stacked(parts) if parts else None
 
     def _parts(self, selector: Selector, metric: Metric) -> Iterator[Grid]:
-        if self.end_ms - self.start_ms <= SAMPLES_SECONDS * 1000:
-            yield self._samples(selector, metric, self.start_ms, self.end_ms)
-            return
+        length = (self.end_ms - self.start_ms) / 1000
+        if length <= SAMPLES_SECONDS:
+            try:
+                whole = self._samples(selector, metric, self.start_ms, self.end_ms)
+            except RemoteHistoryError as error:
+                if not error.of_question or length < SHORTEST_IN_STEPS_SECONDS:
+                    raise
+            else:
+                yield whole
+                return
         step = self._step
         first, last = -(-self.start_ms // (step * 1000)) * step, self.end_ms // (step * 1000) * step
         yield self._samples(selector, metric, self.start_ms, first * 1000)

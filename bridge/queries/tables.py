@@ -52,7 +52,7 @@ PROVIDERS_COLUMNS = (
     Column("Latency", "number", "s", "Avg"),
     Column("p95", "number", "s"),
     Column("Request rate", "number", "reqps", "Req/s"),
-    Column("Data age", "number", "s", "Age", once=True),
+    Column("Data age", "number", "s", "Age"),
 )
 CIRCUITS_COLUMNS = (
     Column("Provider"),

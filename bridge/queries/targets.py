@@ -65,6 +65,16 @@ class TargetError(ValueError):
         self.hint = hint
         self.position = position
 
+    @property
+    def told(self) -> str:
+        """Message and hint as one text."""
+        return with_hint(self.message, self.hint)
+
+
+def with_hint(message: str, hint: str) -> str:
+    """A message and, where there is one, its hint as one text."""
+    return f"{message}{'' if message.endswith('?') else '.'} {hint}" if hint else message
+
 
 @dataclass(frozen=True, slots=True)
 class Matcher:

@@ -8,7 +8,7 @@ import structlog
 from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
 
-from bridge.queries.targets import TargetError
+from bridge.queries.targets import TargetError, with_hint
 from bridge.queries.timerange import TimeError
 from bridge.web.formats import json_response
 
@@ -44,7 +44,7 @@ class ApiError(Exception):
 
 def error_response(status: int, message: str, hint: str = "") -> Response:
     """``{"message", "hint", "error": {"code", "message"}}``: Simple JSON shows the first, simPod the last."""
-    told = f"{message}. {hint}" if hint else message
+    told = with_hint(message, hint)
     body = {"message": told, "hint": hint, "error": {"code": CODES.get(status, f"http_{status}"), "message": told}}
     return json_response(body, status=status)
 

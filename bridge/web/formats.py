@@ -50,9 +50,7 @@ def simple_json(answers: Sequence[Answer]) -> list[dict[str, Any]]:
     body: list[dict[str, Any]] = []
     for answer in answers:
         common: dict[str, Any] = {} if answer.ask.ref_id is None else {"refId": answer.ask.ref_id}
-        notices = (
-            [{"severity": "error", "text": f"{answer.error.message}. {answer.error.hint}"}] if answer.error else []
-        )
+        notices = [{"severity": "error", "text": answer.error.told}] if answer.error else []
         if answer.notices:
             notices.append({"severity": "warning", "text": "; ".join(answer.notices)})
         if notices:

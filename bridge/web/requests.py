@@ -14,7 +14,7 @@ from bridge.queries.answer import Ask, Request
 from bridge.queries.series import Steps
 from bridge.queries.targets import MAX_LEGEND_CHARACTERS, Matcher, TargetError, matcher
 from bridge.queries.timerange import TimeRange, parse_count, parse_range
-from bridge.web.errors import ApiError
+from bridge.web.errors import HINTS, ApiError
 
 MAX_TARGETS = 100
 MAX_FILTERS = 32
@@ -41,9 +41,18 @@ class AnnotationRequest:
     echo: bytes
 
 
+def whole_body(request: HttpRequest) -> bytes:
+    """The request's body. Raises ApiError 413, or its like of the framework's own, for one that is too large."""
+    body = request.get_data()
+    limit = request.max_content_length
+    if request.content_length is None and limit is not None and len(body) >= limit:
+        raise ApiError(413, "413 Request Entity Too Large", HINTS[413])  # sent in chunks, it would end at the limit
+    return body
+
+
 def json_object(request: HttpRequest) -> dict[str, Any]:
     """The request's body, whatever its Content-Type says; an empty one counts as ``{}``. Raises ApiError 400."""
-    body = request.get_data()
+    body = whole_body(request)
     if not body.strip():
         return {}
     try:

@@ -38,7 +38,7 @@ def query() -> Response:
     """Series and tables for Grafana's panels: an array, one entry a series or table."""
     bridge = current_bridge()
     view = bridge.view()
-    body = request.get_data()
+    body = requests.whole_body(request)
     key = (body, cache.moment(view))
     ready = None if key[1] is None else bridge.answers.get(key)
     if ready is not None:

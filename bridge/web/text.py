@@ -23,7 +23,7 @@ def render(answers: Sequence[Answer], now: float) -> str:
     series: list[SeriesAnswer] = []
     for answer in answers:
         if answer.error is not None:
-            parts.append(warning(f"{answer.ask.text[:80]}: {answer.error.message}. {answer.error.hint}") + "\n")
+            parts.append(warning(f"{answer.ask.text[:80]}: {answer.error.told}") + "\n")
         if answer.table is not None:
             parts.append(text_table(answer.table, now))
         series.extend(answer.series)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 
 from bridge.health.memory import Memory
+from bridge.history.codec import Floats, PollLayout, unpack
+from bridge.history.columns import Columns, Part, join
+from bridge.history.segment import PollRow, of_rows
 from bridge.history.store import Store
 from bridge.model import (
     FLEET_METRICS,
@@ -97,6 +101,7 @@ class Recorder:
         self.failing_since = None
         poll = Poll(one.at, interval, "ok", "", 0.025)
         self.store.append(poll, failing_since=None, events=events, snapshot=one, memory=memory_of(one))
+        self.store.maintain(poll.at)
         return one
 
     def failed(
@@ -111,3 +116,36 @@ class Recorder:
         self.failing_since = at if self.failing_since is None else self.failing_since
         poll = Poll(at, interval, outcome, message, 0.5)
         self.store.append(poll, failing_since=self.failing_since, events=events)
+        self.store.maintain(poll.at)
+
+
+def poll_row(
+    at: float, interval: float, outcome: str, seconds: float, layout: PollLayout | None, numbers: Floats | None
+) -> PollRow:
+    """One poll as columns are made of them."""
+    return PollRow(0, at, interval, outcome == "ok", seconds, layout, numbers)
+
+
+def columns_of(rows: Sequence[PollRow], end: float) -> Columns:
+    """Columns over these polls alone."""
+    return join([Part(of_rows(rows), slice(0, len(rows)))] if rows else [], end)
+
+
+def polls_of(store: Store, start: float, end: float) -> list[SimpleNamespace]:
+    """The polls of a log, row by row, with the numbers of those that are in no block yet."""
+    rows = store.database.connection().execute(
+        "SELECT at, interval, outcome, seconds, layout, numbers FROM polls LEFT JOIN fresh ON poll = id"
+        " WHERE at BETWEEN ? AND ? ORDER BY at",
+        (start, end),
+    )
+    return [
+        SimpleNamespace(
+            at=at,
+            interval=interval,
+            outcome=outcome,
+            seconds=seconds,
+            layout=None if layout is None else store.database.layout(layout),
+            numbers=None if numbers is None else unpack(numbers),
+        )
+        for at, interval, outcome, seconds, layout, numbers in rows
+    ]

@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bridge.history import columns
 from bridge.history.codec import poll_numbers
 from bridge.history.columns import GAP_INTERVALS, Columns
-from bridge.history.store import PollRow
+from bridge.history.segment import PollRow
 from bridge.model import Event, Key, Snapshot
-from tests.history.snapshots import INTERVAL, T0, snapshot, verdict
+from tests.history.snapshots import INTERVAL, T0, columns_of, poll_row, snapshot, verdict
 
 NAN = float("nan")
 
@@ -28,15 +27,15 @@ def good(at: float, *, interval: float = INTERVAL, models: dict[Key, float] | No
 
 def row(one: Snapshot, interval: float = INTERVAL) -> PollRow:
     layout, numbers = poll_numbers(one)
-    return PollRow(one.at, interval, "ok", 0.1, layout, numbers)
+    return poll_row(one.at, interval, "ok", 0.1, layout, numbers)
 
 
 def failed(at: float, *, interval: float = INTERVAL) -> PollRow:
-    return PollRow(T0 + at, interval, "refused", 0.5, None, None)
+    return poll_row(T0 + at, interval, "refused", 0.5, None, None)
 
 
 def build(*polls: PollRow, end: float = 0.0) -> Columns:
-    return columns.build(polls, T0 + end)
+    return columns_of(polls, T0 + end)
 
 
 def times(of: Columns) -> list[float]:
@@ -55,7 +54,7 @@ def scores(of: Columns) -> dict[str, list[float | None]]:
 def test_no_polls_are_no_times() -> None:
     axis = build()
     assert times(axis) == []
-    assert axis.providers() == ()
+    assert axis.of_providers("provider_status")[0] == ()
     assert axis.of_fleet("fleet_health_score").shape == (0,)
 
 
@@ -110,7 +109,7 @@ class TestLayouts:
         assert layout is not None
         assert older.numbers is not None
         without = type(layout)(layout.providers, layout.models, layout.metrics[1:], layout.fleet[1:])
-        older = PollRow(T0, INTERVAL, "ok", 0.1, without, older.numbers[: without.size])
+        older = poll_row(T0, INTERVAL, "ok", 0.1, without, older.numbers[: without.size])
         axis = build(older, good(15, a=2), end=16)
         assert scores(axis) == {"a": [None, 2]}
         np.testing.assert_array_equal(axis.of_fleet("fleet_health_score"), [NAN, 65])

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from bridge.history import promql
 from bridge.history.promql import Selector
-from bridge.history.remote import RemoteAnswer, RemoteHistory, RemoteHistoryError, _read
+from bridge.history.remote import RemoteHistory
+from bridge.history.remote_answer import RemoteAnswer, RemoteHistoryError, read_answer
 from tests.history.api import Api, Asked, Reply, body, matrix, serving, success
 
 T0_MS = 1_800_000_000_000
@@ -161,7 +162,7 @@ class TestReading:
     def test_whatever_the_bytes_they_are_an_answer_or_an_error(self, content: bytes) -> None:
         for data in (content, b'{"status":"success","data":' + content + b"}"):
             try:
-                _read(data)
+                read_answer(data)
             except RemoteHistoryError as error:
                 assert str(error).isprintable()
 

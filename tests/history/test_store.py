@@ -25,7 +25,7 @@ from bridge.history.store import PRUNED_AT_ONCE, Latest, Store
 from bridge.model import CounterId, Event, Key, Poll, Snapshot
 from bridge.policy import Policy
 from tests.captures import replay, scrapes
-from tests.history.snapshots import INTERVAL, T0, Recorder, circuit, memory_of, snapshot, verdict
+from tests.history.snapshots import INTERVAL, T0, Recorder, circuit, memory_of, polls_of, snapshot, verdict
 
 PROJECT = Path(__file__).parents[2]
 WEEK_SECONDS = 7 * 86_400.0
@@ -99,7 +99,7 @@ class TestReadingBack:
     def test_an_empty_log_has_no_state_no_memory_and_no_rows(self, store: Store) -> None:
         assert store.latest() is None
         assert store.memory().at is None
-        assert store.polls(0, T0 * 2) == []
+        assert polls_of(store, 0, T0 * 2) == []
         assert store.events(0, T0 * 2) == []
         assert store.damage == ""
 
@@ -109,7 +109,7 @@ class TestReadingBack:
         found = opened()
         assert found.latest() == Latest(1, Poll(T0, INTERVAL, "ok", "", 0.025), one, None)
         assert found.events(T0, T0) == [opening(T0)]
-        [row] = found.polls(T0, T0)
+        [row] = polls_of(found, T0, T0)
         assert (row.at, row.interval, row.outcome, row.seconds) == (T0, INTERVAL, "ok", 0.025)
         assert row.layout == codec.PollLayout(("openai",), (Key("openai"),))
 
@@ -129,7 +129,7 @@ class TestReadingBack:
 
     def test_a_failed_poll_is_a_row_without_numbers(self, store: Store) -> None:
         Recorder(store).failed(T0)
-        [row] = store.polls(T0, T0)
+        [row] = polls_of(store, T0, T0)
         assert (row.outcome, row.layout, row.numbers) == ("refused", None, None)
 
     def test_the_first_good_poll_after_failures_ends_them(self, opened: Open) -> None:
@@ -142,8 +142,8 @@ class TestReadingBack:
 
     def test_ranges_are_closed_at_both_ends_and_in_the_order_of_time(self, store: Store) -> None:
         fill(Recorder(store), 5)
-        assert [row.at - T0 for row in store.polls(T0 + 15, T0 + 45)] == [15, 30, 45]
-        assert [row.at - T0 for row in store.polls(T0 + 15.001, T0 + 44.999)] == [30]
+        assert [row.at - T0 for row in polls_of(store, T0 + 15, T0 + 45)] == [15, 30, 45]
+        assert [row.at - T0 for row in polls_of(store, T0 + 15.001, T0 + 44.999)] == [30]
 
     def test_events_of_one_poll_stay_in_the_order_they_happened(self, store: Store) -> None:
         moves = [replace(opening(T0), before=a, after=b) for a, b in (("OPEN", "HALF_OPEN"), ("HALF_OPEN", "OPEN"))]
@@ -159,7 +159,7 @@ class TestReadingBack:
         assert latest is not None
         assert latest.snapshot is not None
         assert latest.snapshot.verdicts[0].values["provider_health_score"] is None
-        [row] = found.polls(T0, T0)
+        [row] = polls_of(found, T0, T0)
         assert row.numbers is not None
         assert row.numbers[0] != row.numbers[0], "NaN, and not 0"
 
@@ -261,9 +261,9 @@ class TestOneLogManyReaders:
     def test_a_reader_is_not_kept_waiting_by_a_writer(self, opened: Open) -> None:
         reader, writer = opened(), opened()
         Recorder(writer).good(one_provider(T0))
-        with writer._transaction() as connection:
+        with writer.database.transaction() as connection:
             connection.execute("DELETE FROM polls")
-            assert len(reader.polls(T0, T0)) == 1
+            assert len(polls_of(reader, T0, T0)) == 1
             latest = reader.latest()
             connection.execute("INSERT INTO polls (at, interval, outcome, message, seconds) VALUES (1, 1, '', '', 1)")
         assert latest is not None
@@ -288,15 +288,15 @@ class TestWholeOrNotAtAll:
             raise sqlite3.OperationalError("database or disk is full")
 
         with monkeypatch.context() as broken:
-            broken.setattr(Store, "_prune", full_disk)
+            broken.setattr(codec, "dump_counters", full_disk)
             with pytest.raises(sqlite3.OperationalError):
                 log.good(one_provider(T0 + 15), opening(T0 + 15))
         after = opened()
         assert after.latest() == before
-        assert [row.at for row in after.polls(0, T0 * 2)] == [T0]
+        assert [row.at for row in polls_of(after, 0, T0 * 2)] == [T0]
         assert after.events(0, T0 * 2) == []
         log.good(one_provider(T0 + 30))
-        assert [row.at for row in after.polls(0, T0 * 2)] == [T0, T0 + 30]
+        assert [row.at for row in polls_of(after, 0, T0 * 2)] == [T0, T0 + 30]
 
     def test_a_process_killed_in_the_middle_of_a_poll_leaves_the_polls_before(self, opened: Open) -> None:
         store = opened()
@@ -304,9 +304,9 @@ class TestWholeOrNotAtAll:
         log.good(one_provider(T0))
         ended = subprocess.run([sys.executable, "-c", KILLED_HALF_WAY, str(store.path)], check=False)
         assert ended.returncode == -signal.SIGKILL
-        assert [row.at for row in opened().polls(0, T0 * 2)] == [T0]
+        assert [row.at for row in polls_of(opened(), 0, T0 * 2)] == [T0]
         log.good(one_provider(T0 + 15))
-        assert [row.at for row in opened().polls(0, T0 * 2)] == [T0, T0 + 15]
+        assert [row.at for row in polls_of(opened(), 0, T0 * 2)] == [T0, T0 + 15]
 
 
 class TestRestarts:
@@ -361,7 +361,7 @@ class TestDamage:
         assert list(folder.glob("history.sqlite.damaged-*"))
         assert store.latest() is None
         Recorder(store).good(one_provider(T0))
-        assert len(store.polls(T0, T0)) == 1
+        assert len(polls_of(store, T0, T0)) == 1
 
     @pytest.mark.parametrize("content", [b"this is no database\n" * 300, os.urandom(8192)], ids=["text", "noise"])
     def test_a_file_that_is_no_database_is_set_aside(self, opened: Open, folder: Path, content: bytes) -> None:
@@ -378,7 +378,7 @@ class TestDamage:
 
     def test_a_log_of_another_version_is_set_aside(self, opened: Open, folder: Path) -> None:
         store = opened()
-        store._connection().execute("PRAGMA user_version = 99")
+        store.database.connection().execute("PRAGMA user_version = 99")
         store.close()
         self.set_aside(opened(), folder)
 
@@ -444,7 +444,7 @@ class TestPruning:
         store = opened(self.RETENTION)
         log = Recorder(store)
         fill(log, 100)
-        oldest = store.polls(0, T0 * 2)[0].at
+        oldest = polls_of(store, 0, T0 * 2)[0].at
         assert oldest == T0 + 99 * INTERVAL - self.RETENTION
 
     def test_one_poll_removes_a_bounded_number_of_rows(self, opened: Open) -> None:
@@ -480,7 +480,7 @@ class TestPruning:
         for number in range(600):
             log.good(one_provider(T0 + INTERVAL * number, name=f"provider-{number}"))
         assert count(store, "layouts") < 400
-        assert len(store.polls(0, T0 * 2)) >= 4, "and what is used stays"
+        assert len(polls_of(store, 0, T0 * 2)) >= 4, "and what is used stays"
 
     def test_a_layout_is_stored_once(self, store: Store) -> None:
         fill(Recorder(store), 50)

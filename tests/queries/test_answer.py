@@ -9,7 +9,7 @@ import pytest
 from bridge.history.store import Store
 from bridge.model import CircuitState, Event
 from bridge.queries import answer as answer_module
-from bridge.queries.answer import Answer, Ask, Request, answer
+from bridge.queries.answer import Answer, Ask, Request, answer, recorded_for
 from bridge.queries.series import Steps
 from bridge.queries.targets import TargetError, matcher
 from bridge.queries.timerange import TimeRange
@@ -41,7 +41,8 @@ def ask(store: Store, log: Recorder) -> Callable[..., list[Answer]]:
     ) -> list[Answer]:
         wanted = [Ask(one) if isinstance(one, str) else one for one in asks]
         view = View(now, store.latest(), 45.0)
-        return answer(Request(wanted, span, STEPS, filters), view, store)  # type: ignore[arg-type]
+        request = Request(tuple(wanted), span, STEPS, filters)  # type: ignore[arg-type]
+        return answer(request, view, store, recorded_for(request, view, store))
 
     return answered
 
@@ -126,7 +127,7 @@ def test_a_table_too_long_to_send_is_cut_and_says_so(
 def test_the_log_is_read_once_for_all_targets_of_a_request(
     ask: Callable[..., list[Answer]], store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, polls = [], store.polls
-    monkeypatch.setattr(Store, "polls", lambda _, start, end: read.append((start, end)) or polls(start, end))
+    read, columns = [], store.columns
+    monkeypatch.setattr(Store, "columns", lambda _, start, end: read.append((start, end)) or columns(start, end))
     ask("provider_health_score", "provider_status", "gateway_up", span=TimeRange(T0 - 10, T0 + 10))
     assert read == [(T0 - 10, T0 + 5)]

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from bridge import create_app
 from bridge.health.memory import Memory
 from bridge.history.promql import Selector
-from bridge.history.remote import RemoteAnswer, RemoteHistoryError, RemoteSeries
+from bridge.history.remote_answer import RemoteAnswer, RemoteHistoryError, RemoteSeries
 from bridge.history.store import Store
 from bridge.model import FLEET_METRICS, PROVIDER_METRICS, Poll, Snapshot, Status, Verdict
 from bridge.queries.catalog import metric
@@ -45,6 +45,7 @@ class Remote:
     scraped: Sequence[Mapping[str, str]] = (BRIDGE,)
     failure: str = ""
     warnings: tuple[str, ...] = ()
+    most_samples: int = 10_000_000
     asked: list[tuple[str, str, int, int]] = field(default_factory=list)
 
     def samples(self, selector: Selector, start_ms: int, end_ms: int, *, limit_seconds: float) -> RemoteAnswer:
@@ -53,7 +54,10 @@ class Remote:
         def inside(samples: Samples) -> Samples:
             return [(at, value) for at, value in samples if start_ms <= round(at * 1000) <= end_ms]
 
-        return self._answer([(labels, inside(samples)) for labels, samples in self.series])
+        found = [(labels, inside(samples)) for labels, samples in self.series]
+        if sum(len(samples) for _, samples in found) > self.most_samples:
+            raise RemoteHistoryError("its answer is too large", of_question=True)
+        return self._answer(found)
 
     def worst(
         self, selector: Selector, kind: str, start: int, end: int, step: int, *, limit_seconds: float
@@ -344,6 +348,14 @@ class TestTroubles:
         answer, troubles = ask(polled, remote, T0 - 60)
         assert len(answer["openai",]) == 8
         assert set(troubles) == {"remote history may not be complete: a store is down"}
+
+    def test_samples_too_many_to_be_sent_are_asked_for_by_the_worst_of_each_step(self, polled: Store) -> None:
+        samples = every(1.0, T0 - 3600, T0, 99.0)
+        samples[1_000] = (samples[1_000][0], 3.0)
+        answer, troubles = ask(polled, Remote([(of("openai"), samples)], most_samples=1_000), T0 - 3600, points=200)
+        assert not troubles
+        assert 3.0 in [value for _, value in answer["openai",]]
+        assert None not in [value for _, value in answer["openai",]]
 
     def test_samples_too_scattered_to_be_held_are_refused(self, polled: Store) -> None:
         series = [(of(f"p{n}"), [(T0 - 20_000 + n + k / 100, 1.0) for k in range(30)]) for n in range(800)]

@@ -14,23 +14,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.history.codec import poll_numbers
-from bridge.history.store import Latest, PollRow
+from bridge.history.columns import Columns
+from bridge.history.segment import PollRow
+from bridge.history.store import Latest
 from bridge.model import CircuitState, Event, Key, Poll, Status
 from bridge.queries.catalog import METRICS, metric
 from bridge.queries.series import (
-    CIRCUIT_SEVERITY,
-    STATUS_SEVERITY,
-    Point,
     Recorded,
     Series,
     Steps,
     current,
     step_numbers,
 )
+from bridge.queries.severity import CIRCUIT_SEVERITY, STATUS_SEVERITY
 from bridge.queries.targets import matcher, parse
 from bridge.queries.timerange import TimeRange
 from bridge.queries.view import View
-from tests.history.snapshots import INTERVAL, T0, circuit, snapshot, verdict
+from tests.history.snapshots import INTERVAL, T0, circuit, columns_of, poll_row, snapshot, verdict
 
 SCORE, ERRORS, STATE = "provider_health_score", "provider_error_rate", "provider_circuit_breaker_state"
 
@@ -45,6 +45,9 @@ class Log:
     def polls(self, start: float, end: float) -> list[PollRow]:
         return [row for row in self.rows if start <= row.at <= end]
 
+    def columns(self, start: float, end: float) -> Columns:
+        return columns_of(self.polls(start, end), end)
+
     def events(self, start: float, end: float, kinds: Sequence[str] = ()) -> list[Event]:
         return [event for event in self.happened if start <= event.at <= end and (not kinds or event.kind in kinds)]
 
@@ -52,10 +55,10 @@ class Log:
         """A good poll in which openai had these values (score, error_rate…)."""
         one = snapshot(at, [verdict("openai", **values)])
         layout, numbers = poll_numbers(one)
-        self.rows.append(PollRow(at, interval, "ok", 0.1, layout, numbers))
+        self.rows.append(poll_row(at, interval, "ok", 0.1, layout, numbers))
 
     def fail(self, at: float, interval: float = INTERVAL) -> None:
-        self.rows.append(PollRow(at, interval, "refused", 0.5, None, None))
+        self.rows.append(poll_row(at, interval, "refused", 0.5, None, None))
 
 
 def asked(
@@ -199,7 +202,7 @@ class TestOfTheGateway:
                 log.fail(at)
                 continue
             layout, numbers = poll_numbers(snapshot(at, [verdict(f"p{i}", Status(s)) for i, s in enumerate(statuses)]))
-            log.rows.append(PollRow(at, INTERVAL, "ok", 0.1, layout, numbers))
+            log.rows.append(poll_row(at, INTERVAL, "ok", 0.1, layout, numbers))
         by_status = {
             series.labels["status"]: [value for value, _ in series.points]
             for series in asked(log, "fleet_providers", now=T0 + 31)
@@ -228,7 +231,7 @@ class TestModels:
     def test_error_rates_are_those_of_the_polls(self) -> None:
         log = Log()
         layout, numbers = poll_numbers(snapshot(T0, model_error_rates={Key("openai", "gpt"): 0.25}))
-        log.rows.append(PollRow(T0, INTERVAL, "ok", 0.1, layout, numbers))
+        log.rows.append(poll_row(T0, INTERVAL, "ok", 0.1, layout, numbers))
         [series] = asked(log, "model_error_rate", now=T0 + 1)
         assert (dict(series.labels), list(series.points)) == ({"provider": "openai", "model": "gpt"}, [(0.25, T0)])
 
@@ -237,7 +240,7 @@ class TestSelecting:
     def test_targets_and_filters_choose_by_label(self) -> None:
         log = Log()
         layout, numbers = poll_numbers(snapshot(T0, [verdict(name, health_score=1) for name in ("a", "b", "c")]))
-        log.rows.append(PollRow(T0, INTERVAL, "ok", 0.1, layout, numbers))
+        log.rows.append(poll_row(T0, INTERVAL, "ok", 0.1, layout, numbers))
         recorded = Recorded(log, TimeRange(T0, T0 + 1), Steps(10, 0.0), T0 + 1)  # type: ignore[arg-type]
         filters = [matcher("provider", "!=", "c"), matcher("model", "=", "a label it does not have")]
         chosen = recorded.series(metric(SCORE), parse(SCORE + '{provider=~"b|c"}'), filters)
@@ -277,7 +280,7 @@ def histories(draw: st.DrawFn) -> Log:
             for name in names
         ]
         layout, numbers = poll_numbers(snapshot(at, verdicts))
-        log.rows.append(PollRow(at, interval, "ok", 0.1, layout, numbers))
+        log.rows.append(poll_row(at, interval, "ok", 0.1, layout, numbers))
     return log
 
 
@@ -335,7 +338,9 @@ class TestForAnyHistory:
             assert len(known) <= most
             assert len(series.points) <= 2 * len(known) + 1
 
-    def every_point_was_recorded(self, shown: Sequence[Point], recorded: dict[float, float | None], end: float) -> None:
+    def every_point_was_recorded(
+        self, shown: Sequence[tuple[float | None, float]], recorded: dict[float, float | None], end: float
+    ) -> None:
         times = [at for _, at in shown]
         assert times == sorted(set(times)), "times rise strictly"
         assert all(at <= end for at in times)
@@ -345,7 +350,9 @@ class TestForAnyHistory:
             else:
                 assert recorded.get(at) is None
 
-    def the_worst_is_among_them(self, shown: Sequence[Point], recorded: dict[float, float | None], name: str) -> None:
+    def the_worst_is_among_them(
+        self, shown: Sequence[tuple[float | None, float]], recorded: dict[float, float | None], name: str
+    ) -> None:
         known = [value for value in recorded.values() if value is not None]
         values = [value for value, _ in shown if value is not None]
         assert bool(known) == bool(values)
@@ -353,7 +360,10 @@ class TestForAnyHistory:
             assert max(badness(name, value) for value in values) == max(badness(name, value) for value in known)
 
     def lines_break_at_gaps_and_nowhere_else(
-        self, shown: Sequence[Point], recorded: dict[float, float | None], holes: list[tuple[float, float]]
+        self,
+        shown: Sequence[tuple[float | None, float]],
+        recorded: dict[float, float | None],
+        holes: list[tuple[float, float]],
     ) -> None:
         places = [index for index, (value, _) in enumerate(shown) if value is not None]
         for first, second in pairwise(places):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bridge.history.store import Latest
@@ -229,7 +230,10 @@ class TestExplain:
 
 
 def test_a_series_as_a_table_is_its_labels_and_its_last_value() -> None:
-    series = [Series({"provider": "a"}, [(1.0, T0), (None, T0 + 15)]), Series({"provider": "b"}, [])]
+    series = [
+        Series({"provider": "a"}, np.array([T0, T0 + 15]), np.array([1.0, np.nan])),
+        Series({"provider": "b"}, np.empty(0), np.empty(0)),
+    ]
     table = tables.of_series(metric("provider_health_score"), series)
     assert [column.title for column in table.columns] == ["Time", "provider", "Value"]
     assert list(table.rows) == [[(T0 + 15) * 1000, "a", None]]
