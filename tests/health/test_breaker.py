@@ -127,6 +127,21 @@ def test_rejections_while_open_put_the_next_trial_off() -> None:
     assert [derived.poll(rejected=1, after=50), derived.poll(after=59), derived.poll(after=1)] == ["", "", "HALF_OPEN"]
 
 
+def test_an_open_circuit_whose_opening_nobody_saw_is_given_the_whole_timeout() -> None:
+    derived = Derived()
+    derived.state = OPEN
+    assert [derived.poll(), derived.poll(after=59), derived.poll(after=1)] == ["", "", "HALF_OPEN"]
+
+
+@pytest.mark.parametrize(
+    ("successes", "failures", "reason"),
+    [(0, 6, "6 failures and no success in 60 s"), (4, 6, "6 of 10 requests failed in 60 s (60%)")],
+)
+def test_an_opening_says_why(successes: int, failures: int, reason: str) -> None:
+    steps, _ = breaker.derive(CLOSED, Derivation(), Traffic(successes, failures), START, POLICY)
+    assert steps == [(OPEN, reason)]
+
+
 def test_every_threshold_is_the_policys() -> None:
     policy = BreakerPolicy(
         failure_threshold=2,
@@ -232,8 +247,10 @@ def test_a_circuit_open_at_first_sight_may_have_been_so_for_longer() -> None:
     bridge = Bridge()
     bridge.poll(says(circuits={"groq": "OPEN"}))
     assert bridge.circuit("groq").since_known is False
-    bridge.poll(says(circuits={"groq": "HALF_OPEN"}))
+    bridge.poll(says(circuits={"groq": "HALF_OPEN", "xai": "OPEN", "groq/llama": "OPEN"}))
     assert bridge.circuit("groq").since_known is True
+    assert bridge.circuit("xai").since_known is False, "another one's circuits say nothing of it"
+    assert bridge.circuit("groq/llama").since_known is False
 
 
 def test_openings_are_those_of_the_last_24_hours_even_when_nothing_has_moved_since() -> None:
@@ -250,7 +267,7 @@ def test_openings_of_the_last_24_hours_are_forgotten_when_it_opens_again() -> No
     bridge = Bridge()
     bridge.poll(says(circuits={"groq": "OPEN"}))
     bridge.poll(says(circuits={"groq": "CLOSED"}))
-    bridge.poll(says(circuits={"groq": "OPEN"}), after=86_400)
+    bridge.poll(says(circuits={"groq": "OPEN"}), after=86_400 - INTERVAL)
     assert bridge.circuit("groq").opens == (bridge.at,)
 
 
@@ -299,6 +316,14 @@ class TestRejections:
         assert bridge.moves() == []
         assert (bridge.circuit("groq").since, bridge.circuit("groq").opens) == (proved, (proved,))
 
+    @pytest.mark.parametrize("now", ["OPEN", "HALF_OPEN"])
+    def test_they_leave_a_state_that_explains_them_as_it_is_reported(self, now: str) -> None:
+        bridge = Bridge()
+        bridge.poll(says(circuits={"groq": "CLOSED"}, rejected={"groq": 3}))
+        bridge.poll(says(circuits={"groq": now}, rejected={"groq": 4}))
+        assert bridge.states() == {"groq": now}
+        assert bridge.circuit("groq").reason == "reported by the gateway"
+
     def test_they_are_their_providers_alone(self) -> None:
         bridge = Bridge()
         for rejected in (0, 5):
@@ -331,6 +356,49 @@ class TestDerivedCircuits:
         assert bridge.circuit("groq/a").reason == "5 failures and no success in 60 s"
         assert bridge.value("groq", "provider_circuit_breaker_state") == OPEN
         assert (bridge.value("groq", "provider_open_circuits"), bridge.value("groq", "provider_circuits")) == (1, 2)
+
+    def test_successes_are_the_requests_that_did_not_fail(self) -> None:
+        bridge = Bridge()
+        bridge.poll(says(requests={"groq": 0, "xai": 0}, failures={"groq": 0, "xai": 0}))
+        bridge.poll(says(requests={"groq": 6, "xai": 3}, failures={"groq": 5, "xai": 5}))
+        assert bridge.states() == {"groq": "CLOSED", "xai": "OPEN"}, "more failures than requests are no success"
+
+    def test_one_without_a_single_failure_never_opens(self) -> None:
+        bridge = Bridge()
+        for n in range(20):
+            bridge.poll(says(requests={"groq": n, "xai": 0}, failures={"xai": 0}))
+            assert bridge.states()["groq"] == "CLOSED"
+
+    def test_one_that_appears_failing_is_open_at_first_sight(self) -> None:
+        bridge = Bridge()
+        bridge.poll(says(requests={"xai": 9}, failures={"xai": 0}))
+        bridge.poll(says(requests={"xai": 9, "groq": 5}, failures={"xai": 0, "groq": 5}))
+        assert bridge.states() == {"groq": "OPEN", "xai": "CLOSED"}
+
+    def test_there_are_none_without_requests_or_failures_to_derive_them_from(self) -> None:
+        bridge = Bridge()
+        bridge.poll(says(requests={"groq": 1}, failures={"groq": 0}, buckets={"xai": {"1": 1, "+Inf": 1}}))
+        assert bridge.states() == {"groq": "CLOSED"}
+
+    def test_they_leave_a_reported_models_circuit_alone(self) -> None:
+        bridge = Bridge()
+        for n in (0, 5):
+            bridge.poll(says(circuits={"groq/a": "CLOSED"}, requests={"groq/a": n}, failures={"groq/a": n}))
+        assert bridge.states() == {"groq/a": "CLOSED"}
+        assert bridge.circuit("groq/a").source == "gateway"
+
+    def test_they_go_on_while_their_provider_is_absent_for_a_poll_or_two(self) -> None:
+        bridge = Bridge()
+        for names in (("groq", "xai"), ("xai",), ("xai",)):
+            bridge.poll(says(requests=dict.fromkeys(names, 1), failures=dict.fromkeys(names, 0)))
+            assert bridge.states()["groq"] == "CLOSED"
+
+    def test_a_closed_one_ends_with_its_counters_while_its_provider_is_there(self) -> None:
+        bridge = Bridge()
+        bridge.poll(says(requests={"groq": 1, "xai": 1}, failures={"groq": 0, "xai": 0}, cost={"groq": 1}))
+        bridge.poll(says(requests={"xai": 1}, failures={"xai": 0}, cost={"groq": 1}))
+        assert bridge.states() == {"xai": "CLOSED"}
+        assert bridge.moves() == ["groq CLOSED>"]
 
     def test_they_start_closed_whatever_was_counted_before_the_first_poll(self) -> None:
         bridge = Bridge()

@@ -52,6 +52,8 @@ def test_until_a_breaker_is_reported_the_derived_one_stands_in_and_says_so(polls
             assert bool(key.model) == (key not in reported), "derived where the counters are: per model"
     assert GROQ not in polls[7].circuits
     assert polls[8].circuits[GROQ].source == "gateway"
+    gone = {event.reason for event in polls[8].events if event.kind == "circuit" and event.model}
+    assert gone == {"the gateway reports its own breaker"}
     assert polls[8].verdicts["groq"].values["provider_circuits"] == 1
 
 
@@ -73,6 +75,8 @@ def test_reopenings_between_two_polls_are_told_though_the_states_looked_still(po
         (32, "HALF_OPEN", "CLOSED"),
         (RESTART, "CLOSED", ""),
     ]
+    closing = [event.reason for event in polls[20].events if event.kind == "circuit"]
+    assert closing == ["reported by the gateway (counted between two polls)", "reported by the gateway"]
     between = [event for event in polls[12].events if event.kind == "circuit"]
     assert {event.reason for event in between} == {"reported by the gateway (counted between two polls)"}
     assert {event.at for event in between} == {polls[12].at}

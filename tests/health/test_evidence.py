@@ -37,6 +37,16 @@ class TestTiedSignals:
             found = bridge.evidence("groq", name)
             assert (found.note, found.published) == (reason, published)
 
+    @pytest.mark.parametrize(
+        ("requests", "possible"), [({"groq": 1}, False), ({"groq": 0}, True), ({"xai": 1}, True), ({}, True)]
+    )
+    def test_a_latency_of_0_is_impossible_once_one_request_was_served(
+        self, requests: dict[str, float], possible: bool
+    ) -> None:
+        bridge = Bridge()
+        bridge.poll(says(requests=requests, latency={"groq": 0.0}, availability={"groq": 100.0}, ties=TIES))
+        assert bridge.evidence("groq", "availability").value == (100 if possible else None)
+
     @pytest.mark.parametrize("latency", [0.0, -1.0])
     def test_one_provider_convicts_the_source_for_all(self, latency: float) -> None:
         bridge = Bridge()
@@ -54,6 +64,9 @@ class TestTiedSignals:
         bridge.poll(says(**tied(164), reported_score={"groq": 90}, ties={"stats": ("latency", "availability")}))
         assert believed(bridge) == {"error_rate": 0.0, "availability": None, "latency": None}
         assert bridge.value("groq", "provider_reported_health_score") == 90
+        other = Bridge()
+        other.poll(says(**tied(164), ties={"another": ("error_rate", "availability")}))
+        assert believed(other) == {"error_rate": 0.0, "availability": 100.0, "latency": None}
 
     def test_a_possible_latency_is_believed_with_all_that_share_its_source(self) -> None:
         bridge = Bridge()
@@ -151,6 +164,15 @@ class TestNoTraffic:
         assert found.published == 0
         assert found.note == "set aside: no requests in the window: no traffic is not perfection"
 
+    def test_nothing_else_is_set_aside_for_want_of_requests(self) -> None:
+        bridge = Bridge()
+        for _ in range(2):
+            gauges = {"availability": {"groq": 99.0}, "reported_score": {"groq": 90.0}, "latency": {"groq": 1.0}}
+            bridge.poll(says(requests={"groq": 5}, **gauges))
+        values = bridge.verdict("groq").values
+        assert (values["provider_availability"], values["provider_reported_health_score"]) == (99, 90)
+        assert values["provider_latency_seconds"] == 1
+
     def test_with_requests_it_is_believed(self) -> None:
         bridge = Bridge()
         for n in (5, 9):
@@ -180,3 +202,13 @@ class TestSources:
         assert bridge.evidence("groq", "error rate").note == "the gateway does not give it"
         assert bridge.evidence("groq", "latency p95").note == "the gateway gives no histogram"
         assert bridge.evidence("groq", "requests per second").note == "the gateway counts no requests for it"
+
+    def test_what_is_given_for_another_provider_is_not_given_for_this_one(self) -> None:
+        bridge = Bridge()
+        gauges = {name: {"groq": 0.5} for name in ("reported_score", "error_rate", "availability", "latency", "cost")}
+        bridge.poll(says(circuits={"xai": "CLOSED"}, requests={"groq": 1}, **gauges))
+        for name in ("reported score", "error rate", "average latency"):
+            assert bridge.evidence("xai", name).value is None
+            assert bridge.evidence("xai", name).note == "the gateway does not give it"
+        assert bridge.value("xai", "provider_cost_usd") is None
+        assert bridge.value("xai", "provider_request_rate") is None

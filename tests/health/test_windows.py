@@ -131,9 +131,8 @@ class TestMemory:
             memory = bridge.memory
             remembered = (len(memory.counters), len(memory.circuits), len(memory.derivations), len(memory.absences))
             windows = (len(memory.recent.ids), memory.recent.values.size, len(memory.hour.ids))
-            sizes.append(
-                (len(reader._known), len(translator._plan.counters), *remembered, len(memory.statuses), *windows)
-            )
+            read = (len(reader._known), len(translator._plan.counters))
+            sizes.append((*read, *remembered, len(memory.statuses), *windows))
         assert sizes[-1][:2] == (10, 15), "reader and translator know the last exposition alone"
         assert sizes[-1] == sizes[-10], "and nothing grows once the hour is full"
         assert sizes[-1][-1] <= 15 * 241, "no more than the series of requests and failures of each poll of the hour"
@@ -255,6 +254,32 @@ class TestTraffic:
         assert bridge.value("groq", "provider_error_rate") is None
         assert bridge.value("groq", "provider_request_rate") == pytest.approx(5 / 300)
         assert bridge.snapshot.fleet["fleet_error_rate"] is None
+        assert bridge.snapshot.model_error_rates == {}
+
+    def test_more_failures_than_requests_are_an_error_rate_of_1(self) -> None:
+        bridge = Bridge()
+        for n in (1000, 1010):
+            bridge.poll(says(requests={"groq/a": n}, failures={"groq/a": 2 * n}))
+        assert bridge.value("groq", "provider_error_rate") == 1
+        assert bridge.value("groq", "provider_availability") == 0
+        assert bridge.snapshot.model_error_rates == {("groq", "a"): 1}
+
+    def test_one_request_in_the_window_is_enough(self) -> None:
+        bridge = Bridge()
+        for n in (*[5] * 20, 6):
+            buckets = {"groq": {"1": 0, "4": n, "+Inf": n}}
+            bridge.poll(says(requests={"groq/a": n}, failures={"groq/a": n}, buckets=buckets, seconds={"groq": 3 * n}))
+        values = bridge.verdict("groq").values
+        assert values["provider_error_rate"] == 1
+        assert values["provider_latency_seconds"] == pytest.approx(3)
+        assert bridge.snapshot.model_error_rates == {("groq", "a"): 1}
+
+    def test_a_provider_counted_as_a_whole_is_no_model(self) -> None:
+        bridge = Bridge()
+        for n in (0, 5):
+            bridge.poll(says(requests={"groq": n}, failures={"groq": 0}))
+        assert bridge.value("groq", "provider_error_rate") == 0
+        assert bridge.snapshot.model_error_rates == {}
 
     def test_no_traffic_is_not_perfection(self) -> None:
         bridge = Bridge()

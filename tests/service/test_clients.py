@@ -1,4 +1,4 @@
-"""Clients of the deployed service: slow ones, both IP families, and curl as the issue writes it."""
+"""Clients of the deployed service: slow ones, both IP families, and curl as people write it."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_it_listens_on_ipv6_and_ipv4(started: Service) -> None:
 
 @pytest.mark.parametrize("path", ["/query", "/api/query"])
 @pytest.mark.parametrize("content_type", ["application/json", "application/x-www-form-urlencoded"])
-def test_the_curl_of_the_readme_works_as_written(started: Service, path: str, content_type: str) -> None:
+def test_a_bare_curl_works_as_written(started: Service, path: str, content_type: str) -> None:
     body = b'{"targets":[{"target":"provider_health_score"}],"range":{"from":"now-5m","to":"now"}}'
     reply = started.ask("POST", path, body, {"Content-Type": content_type})
     assert reply.status == 200
