@@ -23,7 +23,7 @@ def register(app: Flask, settings: Settings) -> None:
 
     @app.before_request
     def check() -> Response | None:
-        if request.method == "OPTIONS" and settings.cors_origins:
+        if settings.cors_origins and request.method == "OPTIONS":
             return Response(status=204)
         if not accepted or request.path.rstrip("/") in OPEN_PATHS:
             return None
@@ -36,7 +36,7 @@ def register(app: Flask, settings: Settings) -> None:
     def common_headers(response: Response) -> Response:
         response.headers["Cache-Control"] = "no-store"
         response.headers["X-Content-Type-Options"] = "nosniff"
-        origin = request.headers.get("Origin")
+        origin = request.headers.get("Origin") if settings.cors_origins else None
         if origin and (origin in settings.cors_origins or "*" in settings.cors_origins):
             response.headers["Access-Control-Allow-Origin"] = origin if origin in settings.cors_origins else "*"
             response.headers["Access-Control-Allow-Methods"] = "GET, POST, OPTIONS"

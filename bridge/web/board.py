@@ -73,7 +73,7 @@ def board_text(view: View, base: str) -> str:
     """The board: three answers first, then the table, then where to look further. ``base``: the bridge's own URL."""
     lines = ["PROVIDER HEALTH", ""]
     if view.trouble:
-        lines += [warning(view.trouble), ""]
+        lines += [f"! {printable(view.trouble)}", ""]  # whole, in one line, whatever its length
     for notice in (view.snapshot.notices if view.snapshot else ())[:NOTICES_SHOWN]:
         lines += [warning(notice), ""]
     if not view.stale:

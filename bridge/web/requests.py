@@ -44,8 +44,7 @@ class AnnotationRequest:
 def whole_body(request: HttpRequest) -> bytes:
     """The request's body. Raises ApiError 413, or its like of the framework's own, for one that is too large."""
     body = request.get_data()
-    limit = request.max_content_length
-    if request.content_length is None and limit is not None and len(body) >= limit:
+    if request.content_length is None and len(body) >= (request.max_content_length or len(body) + 1):
         raise ApiError(413, "413 Request Entity Too Large", HINTS[413])  # sent in chunks, it would end at the limit
     return body
 

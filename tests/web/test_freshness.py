@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from bridge.model import Poll
 from bridge.queries.catalog import METRICS
-from tests.history.snapshots import T0, snapshot, verdict
+from tests.history.snapshots import INTERVAL, T0, snapshot, verdict
 from tests.web.conftest import NOW, Site
 
 STALE_AFTER = 45.0
@@ -205,3 +206,12 @@ class TestTheFrontPage:
         assert site.get("/providers/groq").get_json() == explain
         by_query = site.get("/query?target=providers&format=text").text
         assert site.get("/providers?format=text").text == by_query
+
+
+def test_the_board_says_since_when_and_why_in_one_line_however_long_the_reason_is(site: Site) -> None:
+    reason = "no such endpoint: /prometheus/data/metrics answered 404; is GATEWAY_METRICS_PATH right? " * 2
+    poll = Poll(T0 + 75, INTERVAL, "not_found", reason.strip(), 0.1)
+    site.log.store.append(poll, failing_since=T0 + 75)
+    [line] = [line for line in site.get("/").text.splitlines() if line.startswith("!")]
+    assert reason.strip() in line
+    assert "since 2027-01-15 08:01:15 UTC" in line

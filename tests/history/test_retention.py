@@ -1,0 +1,44 @@
+"""What a long memory shows: nothing that was bad for a moment gets lost on the way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bridge.history.store import Store
+from bridge.model import CircuitState, Event
+from bridge.queries.catalog import metric
+from bridge.queries.series import Recorded, Steps
+from bridge.queries.targets import parse
+from bridge.queries.timerange import TimeRange
+from tests.history.snapshots import T0, Recorder, circuit, snapshot, verdict
+
+DAY = 86_400.0
+OPEN_AT = T0 + 23 * DAY
+NOW = T0 + 30 * DAY
+
+
+@pytest.mark.parametrize("name", ["provider_circuit_breaker_state", "model_circuit_breaker_state"])
+def test_ten_seconds_open_a_week_ago_show_in_a_panel_of_30_days_and_500_points(tmp_path: Path, name: str) -> None:
+    store = Store(tmp_path, retention_seconds=31 * DAY)
+    log = Recorder(store)
+    every = 1800.0
+    times = [T0 + every * number for number in range(int(30 * DAY / every))]
+    for at in sorted([*times, OPEN_AT + 5, OPEN_AT + 10, OPEN_AT + 15]):
+        opened = OPEN_AT < at < OPEN_AT + 15
+        state = CircuitState.OPEN if opened else CircuitState.CLOSED
+        moves = {T0: ("", "CLOSED"), OPEN_AT + 5: ("CLOSED", "OPEN"), OPEN_AT + 15: ("OPEN", "CLOSED")}.get(at)
+        events = [Event(at, "circuit", "openai", "gpt-4o", *moves, "reported")] if moves else []
+        one = snapshot(
+            at, [verdict("openai", circuit_breaker_state=float(state))], [circuit("openai", "gpt-4o", state)]
+        )
+        log.good(one, *events)
+    panel = Recorded(store, TimeRange(T0, NOW), Steps(500, 0.0), NOW)
+    [series] = panel.series(metric(name), parse(name), [])
+    known = [(value, at) for value, at in series.points if value is not None]
+    assert len(known) <= 500
+    [(worst, when)] = [(value, at) for value, at in known if value == CircuitState.OPEN]
+    assert worst == 1
+    assert when in (OPEN_AT + 5, OPEN_AT + 10), "at a time at which it was seen open"
+    store.close()
