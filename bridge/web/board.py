@@ -114,14 +114,17 @@ def _open_circuits(view: View) -> list[str]:
 
 
 def _open_line(view: View, circuit: Circuit) -> str:
+    """Since when a circuit is as it is, since when it is not closed, how often it opened, and why."""
     first = circuit.since if circuit.first_opened is None else circuit.first_opened
     state = "" if circuit.state is None else circuit.state.name
     at_least = "" if circuit.since_known else "at least "
+    told = f"{printable(str(circuit.key))}: {state} for {at_least}{duration(view.now - circuit.since)}"
+    if first == circuit.since:
+        told += f", since {clock(first)}"
+    else:
+        told += f", not closed for {duration(view.now - first)}, since {clock(first)}"
     flapping = f", opened {len(circuit.opens)} times in 24 h" if len(circuit.opens) > 1 else ""
-    return (
-        f"{printable(str(circuit.key))}: {state} for {at_least}{duration(view.now - first)}, since {clock(first)}"
-        f"{flapping} ({printable(circuit.reason)})"
-    )
+    return f"{told}{flapping} ({printable(circuit.reason)})"
 
 
 def _freshness(view: View) -> str:

@@ -235,6 +235,62 @@ def test_a_series_is_the_same_object_poll_after_poll() -> None:
     assert first is second
 
 
+WORDS = rb"""m { } a="b" a = " , \ \n # 1 0 NaN - e9 _ le""".split()
+BLANKS = [b" ", b"\t", b"\n", b"\r", b"\x00", b"\xff", b"\xc2\x85", b"\xe2\x80\xa8", b"# HELP ", b"# TYPE m ", b" 1"]
+
+
+def told(exposition: Exposition) -> tuple[dict[object, str], int, object]:
+    values = {series.key: repr(value) for series, value in exposition.samples.items()}
+    return values, exposition.rejected_lines, exposition.first_rejected
+
+
+AGAIN = [
+    b"m 1\nn 2\n",
+    *(
+        f"m {number}\nn 2\n".encode()
+        for number in (*BAD_NUMBERS, "NaN", "-nan", "+Inf", "1e999", "-0", "5 1700000000000")
+    ),
+    b"m\n1\nn 2\n",
+    b"m 1 n\n2\n",
+    b"m 1 n 2\n",
+    b"m 1\nn\n2\n",
+    b"n 2\nm 1\n",
+    b"m 1\n",
+    b"m 1\nn 2\nm 3\n",
+    b"m 1\nn 2\no 3\n",
+    b"# m 5\nm 1\n  # n 6\nn 2\n",
+    b"m 1 # n 2\nn 3\n",
+    b"m 1\r\nn 2\r\n",
+    b"m 1\rn 2\n",
+    b"m 1\x0bn 2\n",
+    b"m 1\nn 2",
+    b"",
+]
+
+
+@pytest.mark.parametrize("body", AGAIN)
+def test_an_exposition_reads_the_same_whatever_was_read_before(body: bytes) -> None:
+    """A poll that changes nothing but values is read in another way, and no other way of reading lines follows."""
+    reader = ExpositionReader()
+    for before in (b"m 1\nn 2\n", body):
+        reader.read(before)
+        assert told(reader.read(body)) == told(read(body))
+
+
+@settings(max_examples=300)
+@given(st.data())
+def test_however_a_known_exposition_changes_it_reads_as_if_it_were_the_first(data: st.DataObject) -> None:
+    lines = [b"m 1", b'm{a="b"} 2', b'm{a="b",c="d"} 3', b"# TYPE m gauge", b"n 4"]
+    body = b"\n".join(lines) + b"\n"
+    reader = ExpositionReader()
+    reader.read(body)
+    for _ in range(3):
+        start = data.draw(st.integers(0, len(body)))
+        end = data.draw(st.integers(start, min(len(body), start + 3)))
+        body = body[:start] + data.draw(st.sampled_from([b"", *BLANKS, *WORDS, b"9", b"inf", b"m 1"])) + body[end:]
+        assert told(reader.read(body)) == told(read(body))
+
+
 def test_what_is_remembered_is_what_the_last_exposition_held() -> None:
     reader = ExpositionReader()
     for number in range(50):
@@ -261,8 +317,6 @@ def test_the_longest_lines_that_are_read_do_not_hang_the_reader() -> None:
     assert time.monotonic() - started < 5
 
 
-WORDS = rb"""m { } a="b" a = " , \ \n # 1 0 NaN - e9 _ le""".split()
-BLANKS = [b" ", b"\t", b"\n", b"\r", b"\x00", b"\xff", b"\xc2\x85", b"\xe2\x80\xa8", b"# HELP ", b"# TYPE m ", b" 1"]
 exposition_like = st.lists(st.sampled_from(WORDS + BLANKS), max_size=60).map(b"".join)
 
 

@@ -446,3 +446,32 @@ def test_no_exposition_makes_it_raise_and_what_comes_out_is_in_range(
     assert all(value >= 0 for value in signals.counters.values())
     assert all(name for name in signals.providers)
     assert signals.gauges.keys() <= signals.sources.keys()
+
+
+PAGES = [
+    DATA,
+    METRICS,
+    DOCUMENTED,
+    DOCUMENTED.replace("70", "NaN"),
+    DOCUMENTED.replace("openai", "groq"),
+    DATA.replace("openai", "groq"),
+    'circuit_breaker_current_state{provider="groq",state="open"} 1\n',
+    'circuit_breaker_current_state{provider="groq",state="open"} 0\n',
+    'circuit_breaker_state{service="xai"} 1\n',
+    'model_inference_requests_total{provider="groq",model="a",status="success"} 5\n',
+    'model_inference_requests_total{status="success", model="a", provider="groq"} 6\n',
+    'model_inference_requests_total{provider="groq",model="a",status="error"} x\n',
+]
+
+
+@given(st.lists(st.lists(st.sampled_from(PAGES), max_size=5), max_size=5), st.lists(st.sampled_from(PAGES), max_size=5))
+def test_an_exposition_means_the_same_whatever_was_read_before(before: list[list[str]], last: list[str]) -> None:
+    translator, reader = Translator(select("auto")), ExpositionReader()
+    for pages in before:
+        translator.translate(reader.read("".join(pages).encode()))
+    found, fresh = translator.translate(reader.read("".join(last).encode())), translate("".join(last))
+    assert (found.gauges, found.circuits, found.families) == (fresh.gauges, fresh.circuits, fresh.families)
+    assert (found.sources, found.dialects, found.notices) == (fresh.sources, fresh.dialects, fresh.notices)
+    assert [(id_.signal, id_.key, value) for id_, value in found.counters.items()] == [
+        (id_.signal, id_.key, value) for id_, value in fresh.counters.items()
+    ]
