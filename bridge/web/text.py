@@ -13,6 +13,9 @@ from bridge.queries.view import duration
 TEXT_WIDTH = 100
 NARROWEST = 8
 WRAPPED_AT_LEAST = 36
+"""How far the last column gives way before others do."""
+WRAPPED_FIRST = 18
+"""How far the others then do."""
 DAY_SECONDS = 86_400.0
 
 
@@ -104,8 +107,10 @@ def _narrow(widths: list[int], may_shrink: Sequence[bool]) -> None:
         given = min(over, max(0, widths[-1] - WRAPPED_AT_LEAST))
         widths[-1] -= given
         over -= given
-    while over > 0:
-        index = max((i for i, may in enumerate(may_shrink) if may), key=lambda i: widths[i], default=0)
+    texts = [index for index, may in enumerate(may_shrink) if may]
+    while over > 0 and texts:
+        wide = [index for index in texts[:-1] if widths[index] > WRAPPED_FIRST]
+        index = max(wide or texts, key=lambda index: widths[index])
         if widths[index] <= NARROWEST:
             return
         widths[index] -= 1

@@ -248,7 +248,7 @@ AGAIN = [
     b"m 1\nn 2\n",
     *(
         f"m {number}\nn 2\n".encode()
-        for number in (*BAD_NUMBERS, "NaN", "-nan", "+Inf", "1e999", "-0", "5 1700000000000")
+        for number in (*BAD_NUMBERS, "NaN", "-NaN", "+NaN", "-nan", "+Inf", "1e999", "-0", "5 1700000000000")
     ),
     b"m\n1\nn 2\n",
     b"m 1 n\n2\n",
