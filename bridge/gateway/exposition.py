@@ -10,6 +10,7 @@ a poll with its own time). Stricter than ``float()``: no ``1_0``, no digits outs
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -87,17 +88,21 @@ class ExpositionReader:
 
     def _read_unchanged(self, body: bytes) -> dict[Series, float] | None:
         """All values at once, where nothing but values has changed; None where it must be read line by line."""
-        words = _COMMENT.sub(b"", b"\n" + body).split()
+        lines = [line for line in body.split(b"\n") if line and line[0] != _HASH]
+        words = b"\n".join(lines).split()
         names, texts = words[::2], words[1::2]
         series = list(map(self._known.get, names))
         if len(names) != len(texts) or None in series or b"_" in b" ".join(texts):  # float() would read over a "_"
             return None
+        if [name + b" " + text for name, text in zip(names, texts, strict=True)] != lines:
+            return None  # names and values do not stand in lines as they should
         try:
-            samples = dict(zip(series, map(float, texts), strict=True))
+            values = list(map(float, texts))
         except ValueError:
             return None
-        complete = len(set(names)) == len(self._known)
-        return samples if complete else None  # type: ignore[return-value]
+        if len(set(names)) != len(self._known) or not math.isfinite(sum(values)):
+            return None
+        return dict(zip(series, values, strict=True))  # type: ignore[arg-type]
 
     def _read_lines(self, body: bytes) -> tuple[dict[Series, float], dict[bytes, Series], list[Rejected]]:
         """Read line by line: the samples, the series by their text, and what is no sample."""
@@ -124,7 +129,6 @@ class ExpositionReader:
 
 
 _HASH = ord("#")
-_COMMENT = re.compile(rb"\n#[^\n]*")
 _NAME = re.compile(rb"[a-zA-Z0-9_:]{0,80}")
 _PROBE = 6174.0
 """A value that is put behind a name and labels to have them parsed."""

@@ -65,7 +65,8 @@ class View:
             return "no poll yet: the bridge has just started"
         if latest.failing_since is not None:
             since = f"{clock(latest.failing_since)} ({duration(self.now - latest.failing_since)})"
-            return f"gateway unreachable since {since}: {poll.message} [{poll.outcome}]"
+            nothing = "; nothing was ever read" if self.snapshot is None else ""
+            return f"gateway unreachable since {since}: {poll.message} [{poll.outcome}]{nothing}"
         if self._clock_set_back:
             return f"the clock was set back: the last poll says {clock(poll.seen_at)}, which is yet to come"
         if self.stale:

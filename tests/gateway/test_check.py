@@ -66,7 +66,7 @@ def said_of(text: str) -> str:
 
 def timeless(text: str) -> str:
     """A text with times of day blotted out."""
-    return re.sub(r"\d\d-\d\d \d\d:\d\d:\d\d", "MM-DD hh:mm:ss", text)
+    return re.sub(r"(\d\d-\d\d )?\d\d:\d\d:\d\d", "MM-DD hh:mm:ss", text)
 
 
 class TestCommand:

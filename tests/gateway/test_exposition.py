@@ -277,7 +277,7 @@ def test_an_exposition_reads_the_same_whatever_was_read_before(body: bytes) -> N
         assert told(reader.read(body)) == told(read(body))
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_however_a_known_exposition_changes_it_reads_as_if_it_were_the_first(data: st.DataObject) -> None:
     lines = [b"m 1", b'm{a="b"} 2', b'm{a="b",c="d"} 3', b"# TYPE m gauge", b"n 4"]
@@ -320,7 +320,7 @@ def test_the_longest_lines_that_are_read_do_not_hang_the_reader() -> None:
 exposition_like = st.lists(st.sampled_from(WORDS + BLANKS), max_size=60).map(b"".join)
 
 
-@settings(max_examples=1000)
+@settings(max_examples=1000, deadline=None)
 @given(st.one_of(st.binary(max_size=300), exposition_like))
 @example(b'{"')
 @example(b"{} 0")
@@ -336,7 +336,7 @@ def test_no_bytes_make_the_reader_raise_and_every_line_is_accounted_for(body: by
     assert (again.samples.keys(), again.rejected_lines) == (exposition.samples.keys(), exposition.rejected_lines)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(st.one_of(st.just(GOOD.rstrip()), st.binary(max_size=30).map(lambda line: line.replace(b"\n", b"")))))
 def test_whatever_stands_beside_it_a_good_line_is_read(lines: list[bytes]) -> None:
     found = samples(b"\n".join([*lines, GOOD]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.gateway import plan
@@ -295,6 +295,13 @@ class TestWhoseItIs:
         assert sums == {"requests": 100, "failures": 10}
         assert len({counter for counter in counters if counter.signal == "requests"}) == 3
 
+    def test_costs_of_one_provider_add_up_and_of_other_gauges_the_last_one_counts(self) -> None:
+        two = '{0}{{provider="openai",team="a"}} 1\n{0}{{provider="openai",team="b"}} 2\n'
+        signals = translate(METRICS + two.format("gatewayz_cost_by_provider"))
+        assert signals.gauges["cost"] == {OPENAI: 3}
+        one_by_one = two.format("health_score").replace(" 2", " 20")
+        assert translate(DATA + one_by_one).gauges["reported_score"] == {OPENAI: 20}
+
     def test_names_are_data_and_decide_nothing_but_their_own_row(self) -> None:
         name = 'openai\\"} 0\\nhealth_score{provider=\\"openai'
         signals = translate(DATA + f'health_score{{provider="{name}"}} 1\n')
@@ -432,6 +439,7 @@ labels = st.dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(names, labels, numbers), max_size=25))
 def test_no_exposition_makes_it_raise_and_what_comes_out_is_in_range(
     lines: list[tuple[str, Mapping[str, str], str]],
@@ -464,6 +472,7 @@ PAGES = [
 ]
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.sampled_from(PAGES), max_size=5), max_size=5), st.lists(st.sampled_from(PAGES), max_size=5))
 def test_an_exposition_means_the_same_whatever_was_read_before(before: list[list[str]], last: list[str]) -> None:
     translator, reader = Translator(select("auto")), ExpositionReader()

@@ -166,6 +166,7 @@ def test_every_threshold_is_the_policys() -> None:
 some_traffic = st.tuples(st.integers(0, 12), st.integers(0, 12), st.sampled_from([0, 0, 0, 1]), st.integers(1, 70))
 
 
+@settings(deadline=None)
 @given(st.lists(some_traffic, max_size=40))
 def test_it_moves_only_as_a_breaker_can(polls: list[tuple[int, int, int, int]]) -> None:
     derived = Derived()
@@ -178,6 +179,7 @@ def test_it_moves_only_as_a_breaker_can(polls: list[tuple[int, int, int, int]]) 
             before = CircuitState[word]
 
 
+@settings(deadline=None)
 @given(st.lists(some_traffic, max_size=40))
 def test_a_closed_circuit_is_one_whose_window_gives_no_reason_to_open(polls: list[tuple[int, int, int, int]]) -> None:
     derived, seen = Derived(), []

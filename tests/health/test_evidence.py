@@ -191,6 +191,31 @@ class TestSources:
         assert found.value == pytest.approx(0.25)
         assert (found.source, found.note) == ("bridge, from failures (test)", "over 5 minutes")
 
+    def test_the_gauge_speaks_for_a_provider_that_is_not_counted(self) -> None:
+        bridge = Bridge()
+        for n in (0, 100):
+            bridge.poll(says(requests={"xai": n}, failures={"xai": n / 4}, error_rate={"groq": 0.9}))
+        assert bridge.value("groq", "provider_error_rate") == 0.9
+
+    def test_one_poll_is_said_not_to_be_enough_for_a_rate(self) -> None:
+        bridge = Bridge()
+        names = ("error rate", "requests per second", "latency p95", "average latency")
+        said = []
+        for n in (5, 6):
+            buckets = {"groq": {"1": n, "+Inf": n}}
+            bridge.poll(says(requests={"groq": n}, failures={"groq": 0}, buckets=buckets, seconds={"groq": n}))
+            said.append([bridge.evidence("groq", name).note for name in names])
+        not_enough = "one poll is not enough for a rate"
+        assert said[0] == [
+            not_enough,
+            not_enough,
+            "no requests over 5 minutes, or not two polls yet",
+            "the gateway does not give it",
+        ]
+        assert said[1] == ["over 5 minutes"] * 4
+        assert bridge.evidence("groq", "requests per second").source == "bridge, from requests (test)"
+        assert bridge.evidence("groq", "latency p95").source == "bridge, from latency_histogram (test)"
+
     def test_a_gauge_names_its_family_and_dialect(self) -> None:
         bridge = Bridge()
         bridge.poll(says(error_rate={"groq": 0.9}))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.health import score
@@ -51,6 +51,7 @@ maybe_percent = st.one_of(st.none(), st.floats(0, 100))
 maybe_share = st.one_of(st.none(), st.floats(0, 1))
 
 
+@settings(deadline=None)
 @given(maybe_percent, maybe_share, maybe_share, maybe_percent)
 def test_a_score_lies_between_its_worst_and_its_best_part(
     availability: float | None, error_rate: float | None, latency: float | None, reported: float | None
@@ -165,6 +166,7 @@ class TestVerdict:
         assert gauge.value("groq", "provider_availability") == 80
         assert circuits.value("groq", "provider_availability") == 50
         assert circuits.evidence("groq", "availability").source == "bridge, 1 of 2 circuits not OPEN"
+        assert circuits.evidence("groq", "availability").note == ""
         assert hour.value("groq", "provider_availability") == pytest.approx(75)
         assert hour.evidence("groq", "availability").source == "bridge, from failures (test) over 1 hour"
 
@@ -186,6 +188,30 @@ class TestVerdict:
         bridge.poll(says(circuits={"xai": "CLOSED"}, cost={"groq": 1}))
         assert bridge.value("groq", "provider_open_circuits") is None
         assert bridge.value("groq", "provider_circuit_breaker_state") is None
+        assert bridge.value("groq", "provider_availability") is None
+        bridge.poll(says(circuits={"groq/a": "OPEN", "groq/b": "OPEN"}))
+        bridge.poll(says(circuits={"groq/b": "OPEN"}))
+        assert bridge.value("groq", "provider_availability") == 0
+
+    def test_a_fleet_whose_circuits_are_all_unknown_has_no_number_of_open_ones(self) -> None:
+        bridge = Bridge()
+        bridge.poll(says(circuits={"groq": "CLOSED"}, cost={"groq": 1}))
+        assert bridge.snapshot.fleet["fleet_open_circuits"] == 0
+        bridge.poll(says(cost={"groq": 1}))
+        assert bridge.snapshot.fleet["fleet_open_circuits"] is None
+
+    def test_a_provider_without_circuits_has_no_number_of_them(self) -> None:
+        bridge = Bridge()
+        bridge.poll(says(cost={"groq": 1}))
+        assert bridge.value("groq", "provider_circuits") is None
+
+    def test_a_derived_open_circuit_counts_against_availability_before_the_hours_requests(self) -> None:
+        bridge = Bridge()
+        for n in (0, 5):
+            counted = {"requests": {"groq/a": n, "groq/b": 9 * n}, "failures": {"groq/a": n, "groq/b": 0}}
+            bridge.poll(says(**counted))
+        assert bridge.states() == {"groq/a": "OPEN", "groq/b": "CLOSED"}
+        assert bridge.value("groq", "provider_availability") == 50
 
 
 class TestStatusHistory:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.gateway.dialect import select
@@ -82,6 +82,7 @@ class TestIncrease:
         assert window([5.0]).increases() == {}
         assert window([None, 5.0, None]).increases() == {}
 
+    @settings(deadline=None)
     @given(
         st.lists(st.one_of(st.none(), st.integers(0, 50)), min_size=1, max_size=30),
         st.sampled_from([60.0, 150.0, 300.0]),
@@ -91,6 +92,7 @@ class TestIncrease:
         expected = prometheus_increase(samples, seconds)
         assert found == (None if expected is None else pytest.approx(expected, rel=1e-12))
 
+    @settings(deadline=None)
     @given(st.lists(st.one_of(st.none(), st.floats(0, 1e15)), min_size=2, max_size=30))
     def test_is_never_negative_nor_unreal(self, samples: list[float | None]) -> None:
         assert all(rise >= 0 and math.isfinite(rise) for rise in window(samples).increases().values())
@@ -111,6 +113,13 @@ class TestMemory:
         grown = grown.append(START + 45, {A: 1.0})
         assert grown.ids == (A,)
         assert grown.values.shape == (1, 3), "both ends of 30 s"
+
+    def test_an_hour_is_kept_of_requests_and_failures_alone(self) -> None:
+        bridge = Bridge()
+        numbers = {"requests": {"a": 1}, "failures": {"a": 0}, "rejected": {"a": 0}}
+        bridge.poll(says(**numbers, moved={"a": {"CLOSED>OPEN": 1}}, buckets={"a": {"1": 1, "+Inf": 1}}))
+        assert {counter.signal for counter in bridge.memory.hour.ids} == {"requests", "failures"}
+        assert len({counter.signal for counter in bridge.memory.recent.ids}) == 7
 
     def test_appending_leaves_the_window_before_as_it_was(self) -> None:
         before = window([1.0, 2.0])
@@ -165,6 +174,7 @@ class TestSteps:
             ({A: 3.0, B: 3.0}, {A: 9.0, B: 2.0}, True),
             ({A: 3.0}, {}, False),
             ({}, {A: 1.0}, False),
+            ({B: 1.0}, {A: 0.0, B: 1.0}, False),
         ],
     )
     def test_a_counter_that_went_down_tells_of_a_restart(
@@ -189,6 +199,7 @@ class TestHistogramQuantile:
             pytest.param(0.5, {1: 10, INF: 10}, 0.5, id="the first bucket begins at 0"),
             pytest.param(0.5, {-1: 10, 1: 10, INF: 10}, -1, id="unless its bound is not above 0"),
             pytest.param(0.5, {0: 10, INF: 10}, 0, id="a first bound of 0"),
+            pytest.param(0.5, {-1: 0, 1: 10, INF: 10}, 0, id="from one side of 0 to the other"),
             pytest.param(0.95, {1: 0, 2: 0, INF: 10}, 2, id="beyond all bounds: the highest finite one"),
             pytest.param(0.99, {1: 90, 2: 95, INF: 100}, 2, id="in the last bucket"),
             pytest.param(0.5, {2: 10, 1: 0, INF: 10}, 1.5, id="in any order"),
@@ -203,6 +214,7 @@ class TestHistogramQuantile:
     def test_is_what_promql_says(self, quantile: float, buckets: dict[float, float], value: float | None) -> None:
         assert histogram_quantile(quantile, buckets.items()) == (None if value is None else pytest.approx(value))
 
+    @settings(deadline=None)
     @given(st.dictionaries(st.floats(0.001, 1e6), st.integers(0, 1000), min_size=1, max_size=12), st.integers(1, 1000))
     def test_lies_within_the_bounds_and_rises_with_the_quantile(self, counts: dict[float, int], beyond: int) -> None:
         cumulative, total = {}, 0
@@ -246,6 +258,13 @@ class TestTraffic:
         for n in (0, 5):
             bridge.poll(says(requests={"groq": n, "xai": n}, failures={"xai": 0}))
         assert bridge.value("groq", "provider_error_rate") == 0
+
+    def test_the_fleets_error_rate_is_of_all_its_requests(self) -> None:
+        bridge = Bridge()
+        for n in (1000, 1100):
+            bridge.poll(says(requests={"groq": n, "xai": 3 * n}, failures={"groq": n / 2, "xai": 0}))
+        assert bridge.value("groq", "provider_error_rate") == pytest.approx(0.5)
+        assert bridge.snapshot.fleet["fleet_error_rate"] == pytest.approx(0.125)
 
     def test_without_counting_failures_there_is_no_error_rate(self) -> None:
         bridge = Bridge()
