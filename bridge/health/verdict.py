@@ -37,7 +37,8 @@ def find(case: Case, provider: str, circuits: Sequence[Circuit], at: float) -> V
     average = _average_latency(case, provider, gauges)
     p95 = _p95(case, provider)
     latency_score = _latency_score(case.policy, average.value, p95.value)
-    parts = score.parts(availability.value, error_rate.value, latency_score, reported.value)
+    contradicted = error_rate.value == 0 and CircuitState.OPEN in states
+    parts = score.parts(availability.value, None if contradicted else error_rate.value, latency_score, reported.value)
     health = score.health_score(parts)
     status, why = score.status(health, states)
     known = [state for state in states if state is not None]
@@ -120,7 +121,10 @@ def _error_rate(case: Case, provider: str, gauges: Gauges, *, open_circuit: bool
         requests = case.traffic.requests.get(provider)
         note = "one poll is not enough for a rate" if requests is None else f"no requests {OVER_WINDOW}"
     elif value == 0 and open_circuit:
-        note = f"{OVER_WINDOW}, as PromQL's increase(): what a counter stood at when it appeared is not in it"
+        note = (
+            f"{OVER_WINDOW}, as PromQL's increase(): what a counter stood at when it appeared is not in it;"
+            " contradicted by an OPEN circuit, and left out of the score"
+        )
     return Evidence("error rate", value, "ratio", f"bridge, from {_source(case, 'failures')}", note)
 
 

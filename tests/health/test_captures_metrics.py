@@ -109,6 +109,8 @@ def test_an_error_rate_of_zero_beside_an_open_circuit_says_why_it_is_zero(polls:
         [verdict] = [verdict for verdict in one.snapshot.verdicts if verdict.provider == "groq"]
         [rate] = [evidence for evidence in verdict.evidence if evidence.name == "error rate"]
         assert "what a counter stood at when it appeared is not in it" in rate.note
+        [health] = [evidence for evidence in verdict.evidence if evidence.name == "health score"]
+        assert "error rate" in health.note.partition("left out for want of evidence: ")[2], "and it scores nothing"
 
 
 def test_request_rates_agree_with_the_calls_that_really_ran_through_the_restart_too(polls: tuple[Polled, ...]) -> None:
