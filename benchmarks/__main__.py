@@ -32,7 +32,7 @@ LINES: Mapping[str, Callable[[Bench], Iterator[Row]]] = {
     "polling": reading.polling,
     "growth": growth.growth,
 }
-WIDTHS = (56, 32, 68, 10)
+WIDTHS = (56, 32, 76, 10)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from statistics import median
 
 from benchmarks import history, prometheus
-from benchmarks.bench import Bench
+from benchmarks.bench import HOUR, Bench
 from benchmarks.harness import (
-    CLIENT_BOUND,
     BenchmarkError,
     Row,
     Server,
+    Watch,
     alternately,
     bare,
     bridge,
@@ -58,16 +58,10 @@ def bridge_over(bench: Bench, recorded: History, *, workers: int = 2) -> Iterato
 
 def latest(bench: Bench) -> Iterator[Row]:
     """``/query`` for latest values, against a bare route with the same bytes."""
-    sizes, request = bench.sizes, raw_request("POST", "/query", LATEST)
-    shares: list[float] = []
-    costs: dict[int, list[float]] = {}
+    sizes, request, watch = bench.sizes, raw_request("POST", "/query", LATEST), Watch()
 
     def rate(server: Server) -> float:
-        before = server.cpu_seconds()
-        result = load(server.port, [request], seconds=sizes.load_seconds, **PARALLEL)
-        costs.setdefault(server.port, []).append((server.cpu_seconds() - before) / len(result.took))
-        shares.append(result.client_share)
-        return result.rate
+        return watch.load(server, [request], seconds=sizes.load_seconds, **PARALLEL).rate
 
     folder = bench.new_folder("latest")
     models = history.MODELS
@@ -79,90 +73,92 @@ def latest(bench: Bench) -> Iterator[Row]:
         for server in (ours, theirs):
             load(server.port, [request], count=200, **PARALLEL)
         ratio, our_rate, their_rate = alternately(sizes.rounds, lambda: rate(ours), lambda: rate(theirs))
-    our_cost, their_cost = (median(costs[server.port]) * 1000 for server in (ours, theirs))
-    figures = (
-        f"{ratio:.2f} × ({our_rate:,.0f} against {their_rate:,.0f} requests/s; "
-        f"CPU {our_cost:.2f} against {their_cost:.2f} ms{_client_bound(shares)})"
-    )
+    figures = f"{ratio:.2f} × ({our_rate:,.0f} against {their_rate:,.0f} requests/s; {watch.costs(ours, theirs)})"
     work = f"/query, {sizes.providers} providers, latest values, warm"
     yield Row(work, "a bare Flask route, same bytes", figures, "≥ 0.8 ×", ratio >= 0.8)
 
 
 def cold(bench: Bench) -> Iterator[Row]:
-    """``/query`` for a range that nobody asked for before, against Prometheus."""
-    sizes = bench.sizes
-    work = f"/query, {_size(bench)}, cold"
-    if not prometheus.available():
-        yield _skipped(work, "≤ 0.5 ×")
-        return
-    step = _step(bench)
-    shifts = {"ours": count(), "theirs": count()}
+    """``/query`` for ranges that nobody asked for before, one after another, against Prometheus."""
+    sizes, step = bench.sizes, _step(bench)
 
-    def ranges(whose: str) -> list[tuple[float, float]]:
-        shifted = (next(shifts[whose]) for _ in range(sizes.cold_requests))
-        ends = (bench.history.end - number * SHIFT_SECONDS for number in shifted)
-        return [(end - sizes.range_seconds, end) for end in ends]
+    def compare(ours: Server, theirs: Server, gzip: bool) -> tuple[float, str]:
+        watch = Watch()
+        first = sizes.rounds * sizes.cold_requests if gzip else 0
+        shifts = {server.port: count(first) for server in (ours, theirs)}
 
-    def took(server: Server, requests: Sequence[str]) -> float:
-        return median(load(server.port, requests, count=len(requests)).took)
+        def took(server: Server) -> float:
+            ends = [bench.history.end - next(shifts[server.port]) * SHIFT_SECONDS for _ in range(sizes.cold_requests)]
+            spans = [(end - sizes.range_seconds, end) for end in ends]
+            if server is ours:
+                requests = [range_request(*span, gzip=gzip) for span in spans]
+            else:
+                requests = [prometheus.query_range(*span, step, gzip=gzip) for span in spans]
+            return median(watch.load(server, requests, count=len(requests)).took)
 
-    with bridge_over(bench, bench.history) as ours:
-        theirs = bench.prometheus
-        _check_same(bench, ours, theirs)
-        ratio, our_time, their_time = alternately(
-            sizes.rounds,
-            lambda: took(ours, [range_request(*span) for span in ranges("ours")]),
-            lambda: took(theirs, [prometheus.query_range(*span, step) for span in ranges("theirs")]),
-        )
-    figures = f"{ratio:.2f} × ({our_time * 1000:.1f} against {their_time * 1000:.1f} ms)"
-    yield Row(work, "Prometheus query_range", figures, "≤ 0.5 ×", ratio <= 0.5)
+        ratio, our_time, their_time = alternately(sizes.rounds, lambda: took(ours), lambda: took(theirs))
+        times = f"{our_time * 1000:.1f} against {their_time * 1000:.1f} ms"
+        return ratio, f"{ratio:.2f} × {_how(gzip)} ({times}; {watch.costs(ours, theirs)})"
+
+    yield _against_prometheus(bench, "cold", compare, "≤ 0.5 ×", lambda ratio: ratio <= 0.5)
 
 
 def warm(bench: Bench) -> Iterator[Row]:
-    """The same range again and again, against Prometheus.
+    """The same range again and again, as fast as each server answers it, against Prometheus."""
+    sizes, step = bench.sizes, _step(bench)
 
-    Asked with ``Accept-Encoding: gzip``, as Grafana and browsers ask, where the bridge knows that as Prometheus does;
-    without it too.
+    def compare(ours: Server, theirs: Server, gzip: bool) -> tuple[float, str]:
+        watch, end = Watch(), bench.history.end
+        start = end - sizes.range_seconds
+        request = {
+            ours.port: range_request(start, end, gzip=gzip),
+            theirs.port: prometheus.query_range(start, end, step, gzip=gzip),
+        }
+        load(ours.port, [request[ours.port]], count=20, **PARALLEL)
+
+        def rate(server: Server) -> float:
+            return watch.load(server, [request[server.port]], seconds=sizes.load_seconds, **PARALLEL).rate
+
+        ratio, our_rate, their_rate = alternately(sizes.rounds, lambda: rate(ours), lambda: rate(theirs))
+        rates = f"{our_rate:,.0f} against {their_rate:,.0f} requests/s"
+        return ratio, f"{ratio:.1f} × {_how(gzip)} ({rates}; {watch.costs(ours, theirs)})"
+
+    yield _against_prometheus(bench, "warm", compare, "≥ 20 ×", lambda ratio: ratio >= 20)
+
+
+Compare = Callable[[Server, Server, bool], tuple[float, str]]
+"""Measures the bridge and Prometheus, compressed or not: the ratio, and all of it in words."""
+
+
+def _against_prometheus(bench: Bench, state: str, compare: Compare, bar: str, reached: Callable[[float], bool]) -> Row:
+    """One line beside Prometheus.
+
+    What counts is asked with ``Accept-Encoding: gzip``, as Grafana and browsers ask, if the bridge knows that as
+    Prometheus does; else, and for comparison, without it.
     """
     sizes = bench.sizes
-    work = f"/query, {_size(bench)}, warm"
+    work = f"/query, {sizes.providers} providers × {sizes.range_seconds / HOUR:g} h at 15 s, {POINTS} points, {state}"
+    against = "Prometheus query_range"
     if not prometheus.available():
-        yield _skipped(work, "≥ 20 ×")
-        return
-    end, step = bench.history.end, _step(bench)
-    start = end - sizes.range_seconds
-    shares: list[float] = []
-
-    def rate(server: Server, request: str) -> float:
-        result = load(server.port, [request], seconds=sizes.load_seconds, **PARALLEL)
-        shares.append(result.client_share)
-        return result.rate
-
-    def compare(*, gzip: bool) -> tuple[float, str]:
-        ask, ask_theirs = range_request(start, end, gzip=gzip), prometheus.query_range(start, end, step, gzip=gzip)
-        load(ours.port, [ask], count=20, **PARALLEL)
-        found = alternately(sizes.rounds, lambda: rate(ours, ask), lambda: rate(theirs, ask_theirs))
-        how = "gzip" if gzip else "plain"
-        return found[0], f"{how}: {found[0]:.1f} × ({found[1]:,.0f} against {found[2]:,.0f} requests/s)"
-
+        return Row(work, against, "Prometheus is not installed", bar, None)
     with bridge_over(bench, bench.history) as ours:
         theirs = bench.prometheus
         _check_same(bench, ours, theirs)
-        compared = [compare(gzip=gzip) for gzip in (True, False) if not gzip or _compresses(ours, start, end)]
-    figures = "; ".join(text for _, text in compared) + _client_bound(shares)
-    yield Row(work, "Prometheus query_range", figures, "≥ 20 ×", compared[0][0] >= 20)
+        encodings = (True, False) if _compresses(bench, ours) else (False,)
+        measured = [compare(ours, theirs, gzip) for gzip in encodings]
+    return Row(work, against, ", ".join(text for _, text in measured), bar, reached(measured[0][0]))
 
 
-def _compresses(server: Server, start: float, end: float) -> bool:
+def _how(gzip: bool) -> str:
+    return "gzip" if gzip else "plain"
+
+
+def _compresses(bench: Bench, server: Server) -> bool:
     """True when a range is answered compressed to who asks for that."""
-    requests = (range_request(start, end, gzip=gzip) for gzip in (True, False))
+    end = bench.history.end
+    requests = (range_request(end - bench.sizes.range_seconds, end, gzip=gzip) for gzip in (True, False))
     compressed, plain = (load(server.port, [request], count=1).outcomes[0].received_bytes for request in requests)
     return compressed < 0.8 * plain
-
-
-def _size(bench: Bench) -> str:
-    sizes = bench.sizes
-    return f"{sizes.providers} providers × {sizes.range_seconds / 3600:g} h at 15 s, {POINTS} points"
 
 
 def _step(bench: Bench) -> float:
@@ -190,12 +186,3 @@ def _check_same(bench: Bench, ours: Server, theirs: Server) -> None:
     ):
         if len(points) != bench.sizes.providers or not 0.8 * expected < min(points) <= max(points) < 1.3 * expected:
             raise BenchmarkError(f"{name} answers {len(points)} series of {sorted(set(points))[:5]} points")
-
-
-def _client_bound(shares: Sequence[float]) -> str:
-    busiest = max(shares)
-    return f"; client-bound: it took {busiest:.0%} of a core" if busiest > CLIENT_BOUND else ""
-
-
-def _skipped(work: str, bar: str) -> Row:
-    return Row(work, "Prometheus query_range", "Prometheus is not installed", bar, None)

@@ -72,6 +72,18 @@ class Server:
         finally:
             os.killpg(self.process.pid, signal.SIGCONT)
 
+    @contextmanager
+    def left_to(self, worker: int) -> Iterator[None]:
+        """One worker alone answers meanwhile."""
+        others = [pid for pid in self.workers() if pid != worker]
+        for pid in others:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in others:
+                os.kill(pid, signal.SIGCONT)
+
 
 def free_port() -> int:
     """A port of 127.0.0.1 that nobody listens on."""
@@ -261,6 +273,30 @@ def load(
     if wrong:
         raise BenchmarkError(f"{sum(it.errors for it in wrong)} answers were not 200, the first {wrong[0].first_error}")
     return Load(outcomes)
+
+
+class Watch:
+    """Loads on some servers, and what they cost the servers and the clients."""
+
+    def __init__(self) -> None:
+        self._cpu: dict[int, float] = {}
+        self._answers: dict[int, int] = {}
+        self._busiest_client = 0.0
+
+    def load(self, server: Server, requests: Sequence[str], **how: Any) -> Load:
+        """A load as ``load`` makes it."""
+        before = server.cpu_seconds()
+        result = load(server.port, requests, **how)
+        self._cpu[server.port] = self._cpu.get(server.port, 0.0) + server.cpu_seconds() - before
+        self._answers[server.port] = self._answers.get(server.port, 0) + len(result.took)
+        self._busiest_client = max(self._busiest_client, result.client_share)
+        return result
+
+    def costs(self, ours: Server, theirs: Server) -> str:
+        """What an answer cost each in CPU time, in words; and whether a client may have been the limit."""
+        each = (f"{self._cpu[server.port] / self._answers[server.port] * 1000:.2f}" for server in (ours, theirs))
+        bound = f"; client-bound: {self._busiest_client:.0%} of a core" if self._busiest_client > CLIENT_BOUND else ""
+        return f"CPU {' against '.join(each)} ms{bound}"
 
 
 def _client(job: Job) -> subprocess.Popen[str]:

@@ -33,7 +33,7 @@ RETENTION_SECONDS = 8 * 86_400.0
 """More than is written, so that nothing of it is pruned while it is measured."""
 FAILED_POLLS = 0.001
 OPENINGS_PER_MODEL_AND_DAY = 0.2
-MODELS = 4
+MODELS = 2
 METRIC = "provider_health_score"
 
 Floats = NDArray[np.float64]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from statistics import median
 
 from benchmarks import history
@@ -16,7 +16,6 @@ from benchmarks.harness import (
     Row,
     Server,
     bridge,
-    cpu_seconds,
     fetch,
     gateway_of,
     load,
@@ -53,8 +52,7 @@ def start(bench: Bench) -> Iterator[Row]:
                 asked.append(time.monotonic() - again)
                 if status != 200 or len(json.loads(body)) != sizes.providers:
                     raise BenchmarkError(f"the first range is answered with {status}: {body[:200]!r}")
-                _ask_every_worker(server, now, (sizes.range_seconds, sizes.days * 24 * HOUR))
-                weights = [memory_mib(pid) for pid in server.workers()]
+                weights = _weights(server, now, (sizes.range_seconds, sizes.days * 24 * HOUR))
             rss.append(max(weight for weight, _ in weights))
             pss.append(max(weight for _, weight in weights))
     recorded_bytes = sum(file.stat().st_size for file in recorded.data_dir.glob("history.sqlite*"))
@@ -66,17 +64,15 @@ def start(bench: Bench) -> Iterator[Row]:
     yield Row(after, "–", figures, f"≤ {WORKER_MIB:g} MiB", median(rss) <= WORKER_MIB)
 
 
-def _ask_every_worker(server: Server, now: float, lengths: tuple[float, ...]) -> None:
-    """Ranges on many connections at once, until every worker has spent time on some."""
-    for length in lengths:
-        before = {pid: cpu_seconds(pid) for pid in server.workers()}
-        for attempt in range(10):
-            requests = [range_request(now - length - 120.0 * attempt - n, now) for n in range(8)]
-            load(server.port, requests, count=8, connections=4, processes=2)
-            if all(cpu_seconds(pid) - used > 0.015 for pid, used in before.items()):
-                break
-        else:
-            raise BenchmarkError("not every worker takes requests")
+def _weights(server: Server, now: float, lengths: Sequence[float]) -> list[tuple[float, float]]:
+    """Resident and proportional size of every worker, in MiB, once it has answered ranges of these lengths."""
+    weights = []
+    for pid in server.workers():
+        with server.left_to(pid):
+            for length in lengths:
+                load(server.port, [range_request(now - length, now)], count=1)
+            weights.append(memory_mib(pid))
+    return weights
 
 
 def intervals(bench: Bench) -> Iterator[Row]:
