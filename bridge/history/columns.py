@@ -82,7 +82,7 @@ class Columns:
         values = [_column(part, column, len(of_part)) for part, of_part in zip(self._parts, names, strict=True)]
         everyone = names[0] if names and all(one == names[0] for one in names) else tuple(sorted(set().union(*names)))
         place = {name: index for index, name in enumerate(everyone)}
-        joint = np.full((len(self.times), len(everyone)), np.nan)
+        joint = np.full((len(self.times), len(everyone)), np.nan, order="F")  # as blocks store it, and series are read
         polls = np.flatnonzero(self.polled)
         start = 0
         for of_part, its_values in zip(names, values, strict=True):

@@ -69,7 +69,10 @@ def recorded_for(request: Request, view: View, store: Store, remote: RemoteHisto
 
     ``remote`` is asked for what is older than ``store``.
     """
-    return None if request.span is None else Recorded(store, request.span, request.steps, view.now, remote)
+    if request.span is None:
+        return None
+    targets = max(1, len(request.asks))
+    return Recorded(store, request.span, request.steps, view.now, remote, targets=targets)
 
 
 def answer(request: Request, view: View, store: Store, recorded: Recorded | None) -> list[Answer]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bridge.history.codec import Floats
 from bridge.history.columns import Columns
@@ -16,8 +15,8 @@ from bridge.history.store import Store
 from bridge.model import Key
 from bridge.queries.catalog import STATUS_WORDS, Metric
 from bridge.queries.older import Grid, Older, joined
-from bridge.queries.severity import badness
 from bridge.queries.targets import Matcher, Target
+from bridge.queries.thinning import step_numbers, thinned
 from bridge.queries.timerange import TimeRange
 from bridge.queries.view import View
 
@@ -52,13 +51,21 @@ class Recorded:
     """The recorded history over one range, read once for all targets of a request."""
 
     def __init__(
-        self, store: Store, span: TimeRange, steps: Steps, now: float, remote: RemoteHistory | None = None
+        self,
+        store: Store,
+        span: TimeRange,
+        steps: Steps,
+        now: float,
+        remote: RemoteHistory | None = None,
+        *,
+        targets: int = 1,
     ) -> None:
-        """``remote`` is asked for what is older than ``store``."""
+        """``remote`` is asked for what is older than ``store``; ``targets`` share the points of one answer."""
         self._store = store
         self._end = min(span.end, now)
         self._span = span
         self._steps = steps
+        self._most_points = MAX_POINTS_IN_ANSWER // targets
         self._older = None if remote is None else self._older_part(remote)
 
     @cached_property
@@ -86,7 +93,7 @@ class Recorded:
         chosen = [index for index, its_labels in enumerate(labels) if wanted(its_labels, target, filters)]
         if not chosen:
             return []
-        thinned = self._thinned(times, values[:, chosen], metric)
+        thinned = self._thinned(times, values.T[chosen], metric)
         return [Series(labels[index], *points) for index, points in zip(chosen, thinned, strict=True)]
 
     def _older_part(self, remote: RemoteHistory) -> Older | None:
@@ -147,11 +154,10 @@ class Recorded:
         return self.columns.circuit_states([event for event in events if event.model])
 
     def _thinned(self, times: Floats, values: Floats, metric: Metric) -> list[tuple[Floats, Floats]]:
-        most = max(1, min(self._steps.max_points, MAX_POINTS_IN_ANSWER // values.shape[1]))
-        bad = badness(values, metric.worst)
+        """``values`` has shape (series, times)."""
+        most = max(1, min(self._steps.max_points, self._most_points // len(values)))
         steps = step_numbers(times, self._span, most, self._steps.interval_seconds)
-        kept = _worst_rows(bad, steps)
-        return [_points(times, values[:, column], kept[:, column]) for column in range(values.shape[1])]
+        return thinned(times, values, steps, metric.worst)
 
 
 def wanted(labels: Labels, target: Target, filters: Sequence[Matcher]) -> bool:
@@ -204,48 +210,3 @@ def _current_of_fleet(view: View, name: str) -> float | None:
     if name == "gateway_poll_seconds":
         return view.poll.seconds if view.poll and view.gateway_up is not None else None
     return None if view.stale or view.snapshot is None else view.snapshot.fleet[name]
-
-
-def step_numbers(times: Floats, span: TimeRange, max_points: int, interval_seconds: float) -> NDArray[np.int64]:
-    """Which step each time falls into, on a grid that is the same for every range of its step size.
-
-    Where there are no more times than points wanted, and they are no closer than wanted, each is a step of its own.
-    """
-    length = span.end - span.start
-    spacing = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
-    if len(times) <= max_points and interval_seconds <= spacing * 1.5:
-        return np.arange(len(times))
-    step = max(interval_seconds, length / max_points, spacing, 0.001)
-    while True:
-        steps = np.floor(times / step).astype(np.int64)
-        if max_points < 2:
-            return np.zeros(len(times), dtype=np.int64)
-        if steps[-1] - steps[0] < max_points:
-            return steps
-        step *= max_points / (max_points - 1)
-
-
-def _worst_rows(badness: Floats, steps: NDArray[np.int64]) -> NDArray[np.int64]:
-    """For each step and column the row of the worst known value, shape (steps, columns); -1 where none is known."""
-    rows = len(steps)
-    starts = np.flatnonzero(np.r_[True, steps[1:] != steps[:-1]])
-    comparable = np.where(np.isnan(badness), -np.inf, badness)
-    worst = np.maximum.reduceat(comparable, starts, axis=0)
-    of_row = np.repeat(np.arange(len(starts)), np.diff(np.r_[starts, rows]))
-    is_worst = (comparable == worst[of_row]) & ~np.isnan(badness)
-    candidates = np.where(is_worst, np.arange(rows)[:, None], rows)
-    first: NDArray[np.int64] = np.minimum.reduceat(candidates, starts, axis=0)
-    return np.where(first == rows, -1, first)
-
-
-def _points(times: Floats, values: Floats, kept: NDArray[np.int64]) -> tuple[Floats, Floats]:
-    """The kept rows' times and values, and one NaN wherever something not known lies between two, or after the last."""
-    rows = kept[kept >= 0]
-    if not len(rows):
-        return times[-1:], np.array([np.nan])
-    unknown = np.flatnonzero(np.isnan(values))
-    if len(unknown):
-        count = len(times)
-        following = np.append(unknown, count)[np.searchsorted(unknown, rows)]
-        rows = np.sort(np.concatenate((rows, following[following < np.append(rows[1:], count)])))
-    return times[rows], values[rows]

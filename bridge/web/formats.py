@@ -76,10 +76,10 @@ def _json_series(answer: SeriesAnswer) -> dict[str, Any]:
 
 
 def _datapoints(series: Series) -> orjson.Fragment:
-    """``[[value, epoch milliseconds], …]``, written from the arrays as they are; NaN is null."""
-    points = np.column_stack((series.values, np.rint(series.times * 1000)))
-    # Numpy has one type for both columns: the times, the last of each pair, are whole and shall look so.
-    return orjson.Fragment(orjson.dumps(points, option=orjson.OPT_SERIALIZE_NUMPY).replace(b".0]", b"]"))
+    """``[[value, epoch milliseconds], …]``; NaN is null."""
+    milliseconds = np.rint(series.times * 1000).astype(np.int64)
+    # Quicker than an array of both: that has one type, so times would be written as floats and cut afterwards.
+    return orjson.Fragment(orjson.dumps(list(zip(series.values.tolist(), milliseconds.tolist(), strict=True))))
 
 
 def _json_table(table: Table) -> dict[str, Any]:

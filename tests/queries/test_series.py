@@ -24,10 +24,10 @@ from bridge.queries.series import (
     Series,
     Steps,
     current,
-    step_numbers,
 )
 from bridge.queries.severity import CIRCUIT_SEVERITY, STATUS_SEVERITY
 from bridge.queries.targets import matcher, parse
+from bridge.queries.thinning import step_numbers
 from bridge.queries.timerange import TimeRange
 from bridge.queries.view import View
 from tests.history.snapshots import INTERVAL, T0, circuit, columns_of, poll_row, snapshot, verdict
