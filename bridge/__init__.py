@@ -18,7 +18,7 @@ from bridge.history.store import Store
 from bridge.poller import Poller
 from bridge.queries.cache import AnswerCache
 from bridge.settings import ConfigurationError, Settings, load
-from bridge.web import auth, errors, exposition, oncall, operations, simplejson
+from bridge.web import auth, compression, errors, exposition, oncall, operations, simplejson
 
 MAX_BODY_BYTES = 1024 * 1024
 
@@ -70,6 +70,7 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.time) ->
         settings, store, poller, clock, AnswerCache(observe=metrics.lookup), metrics, remote=_remote_history(settings)
     )
     exposition.register(app, metrics)
+    compression.register(app)
     auth.register(app, settings)
     errors.register(app)
     for face in (oncall, simplejson, operations):

@@ -6,13 +6,13 @@ change only when providers, models or series come and go, so a poll costs a few 
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import orjson
+from isal import isal_zlib as zlib
 from numpy.typing import NDArray
 
 from bridge.health.breaker import Derivation
@@ -32,6 +32,8 @@ from bridge.model import (
 )
 
 Floats = NDArray[np.float64]
+CORRUPT: tuple[type[Exception], ...] = (zlib.error, LookupError, TypeError, ValueError)  # type: ignore[assignment]  # isal types its error as an instance
+"""What reading something back raises when it is not what was written."""
 
 
 @dataclass(frozen=True, slots=True)

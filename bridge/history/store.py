@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +67,7 @@ class Store:
             row = self.database.connection().execute("SELECT memory FROM latest").fetchone()
             if row is not None and row[0] is not None:
                 codec.load_memory(row[0])
-        except (zlib.error, LookupError, TypeError, ValueError) as error:
+        except codec.CORRUPT as error:
             self._cached = None
             self.database.set_aside(f"its newest state: {type(error).__name__}: {error}")
 

@@ -12,6 +12,7 @@ from flask import Response
 from bridge.queries.answer import Answer, SeriesAnswer
 from bridge.queries.series import Recorded, Series
 from bridge.queries.tables import Table
+from bridge.web.compression import is_compressed
 
 MAX_WARNING_CHARACTERS = 500
 
@@ -22,8 +23,12 @@ def json_bytes(body: Any) -> bytes:
 
 
 def ready_json(body: bytes, *, status: int = 200) -> Response:
-    """JSON that is written already."""
-    return Response(body, status=status, mimetype="application/json")
+    """JSON that is written already, and maybe compressed."""
+    response = Response(body, status=status, mimetype="application/json")
+    if is_compressed(body):
+        response.headers["Content-Encoding"] = "gzip"
+        response.headers["Vary"] = "Accept-Encoding"
+    return response
 
 
 def json_response(body: Any, *, status: int = 200) -> Response:

@@ -17,7 +17,7 @@ from bridge.queries.series import Recorded
 from bridge.queries.tables import milliseconds
 from bridge.queries.targets import TargetError
 from bridge.queries.view import View
-from bridge.web import formats, requests, text
+from bridge.web import compression, formats, requests, text
 from bridge.web.errors import ApiError
 
 FORMATS = ("json", "text")
@@ -39,7 +39,7 @@ def query() -> Response:
     bridge = current_bridge()
     view = bridge.view()
     body = requests.whole_body(request)
-    key = (body, cache.moment(view))
+    key = (body, cache.moment(view), compression.wanted(request))
     ready = None if key[1] is None else bridge.answers.get(key)
     if ready is not None:
         return formats.ready_json(ready)
@@ -73,14 +73,18 @@ def _recorded_for(asked: answers.Request, view: View) -> Recorded | None:
 
 
 def _answered(asked: answers.Request, view: View, recorded: Recorded | None) -> tuple[bytes, bool]:
-    """An answer's JSON, from the cache where it is there; and whether it holds until the next poll."""
+    """An answer's JSON, gzipped for who takes it so, and whether it holds until the next poll; cached where it does."""
     bridge = current_bridge()
-    key = cache.canonical(asked, view, recorded)
+    gzipped = compression.wanted(request)
+    canonical = cache.canonical(asked, view, recorded)
+    key = None if canonical is None else (canonical, gzipped)
     ready = None if key is None else bridge.answers.get(key)
     if ready is not None:
         return ready, True
     answered = answers.answer(asked, view, bridge.store, recorded)
     ready = formats.json_bytes(formats.simple_json(answered))
+    if gzipped:
+        ready = compression.compressed(ready)
     keep = key is not None and cache.keepable(answered, view, recorded)
     if keep:
         bridge.answers.put(key, ready)
