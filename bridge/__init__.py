@@ -11,11 +11,8 @@ from flask import Flask
 from bridge import logs
 from bridge.bridge import Bridge
 from bridge.gateway import dialect
-from bridge.gateway.client import GatewayClient
-from bridge.gateway.source import GatewaySource
 from bridge.history.remote import RemoteHistory
 from bridge.history.store import Store
-from bridge.poller import Poller
 from bridge.queries.cache import AnswerCache
 from bridge.settings import ConfigurationError, Settings, load
 from bridge.web import auth, compression, errors, exposition, oncall, operations, simplejson
@@ -39,35 +36,19 @@ def configured(environ: Mapping[str, str]) -> Settings:
 def create_app(settings: Settings, *, clock: Callable[[], float] = time.time) -> Flask:
     """The WSGI application, wired. Nothing runs until its bridge is started (``app.extensions["bridge"].start()``).
 
-    Raises DialectError for a dialect that cannot be used, OSError when ``data_dir`` cannot be written.
+    Raises OSError when ``data_dir`` cannot be written.
     """
     logs.configure(settings.log_level)
     store = Store(settings.data_dir, retention_seconds=settings.history_retention_seconds)
     if store.damage:
         structlog.get_logger("bridge").error("history_damaged", message=store.damage)
-    client = GatewayClient(
-        settings.gateway_url + settings.metrics_path,
-        token=settings.gateway_token,
-        timeout_seconds=settings.poll_timeout_seconds,
-        max_bytes=settings.max_exposition_bytes,
-    )
-    source = GatewaySource(client, dialect.select(settings.dialect))
     metrics = exposition.OwnMetrics()
-    poller = Poller(
-        source,
-        store,
-        settings.policy,
-        interval_seconds=settings.poll_interval_seconds,
-        clock=clock,
-        observe=metrics.poll,
-    )
-
     app = Flask("bridge", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     app.extensions["bridge"] = Bridge(
-        settings, store, poller, clock, AnswerCache(observe=metrics.lookup), metrics, remote=_remote_history(settings)
+        settings, store, clock, AnswerCache(observe=metrics.lookup), metrics, remote=_remote_history(settings)
     )
     exposition.register(app, metrics)
     compression.register(app)

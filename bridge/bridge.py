@@ -1,30 +1,31 @@
-"""The running service, as the web edge sees it: settings, log, poller, and what is known now."""
+"""The running service, as the web edge sees it: settings, log, lead, and what is known now."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import cast
 
 from flask import current_app
 
 from bridge.history.remote import RemoteHistory
 from bridge.history.store import Store
-from bridge.poller import Poller
+from bridge.lead import Candidate
+from bridge.polling import poll_in_child
 from bridge.queries.cache import AnswerCache
 from bridge.queries.view import View
 from bridge.settings import Settings
 from bridge.web.exposition import Exposition, OwnMetrics
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Bridge:
     """One worker's bridge."""
 
     settings: Settings
     store: Store
-    poller: Poller
     clock: Callable[[], float] = time.time
     answers: AnswerCache = field(default_factory=AnswerCache)
     metrics: OwnMetrics = field(default_factory=OwnMetrics)
@@ -32,13 +33,18 @@ class Bridge:
     remote: RemoteHistory | None = None
     """Where older history is kept; None without ``HISTORY_URL``."""
 
+    @cached_property
+    def candidate(self) -> Candidate:
+        """This worker's wish to be the one that sees to polling."""
+        return Candidate(self.store.path.with_name("leader.lock"), partial(poll_in_child, self.settings))
+
     def start(self) -> None:
         """Begin to poll (or to wait for the lead). After fork."""
-        self.poller.start()
+        self.candidate.start()
 
     def stop(self) -> None:
         """End polling and give the lead away."""
-        self.poller.stop()
+        self.candidate.stop()
         if self.remote is not None:
             self.remote.close()
 

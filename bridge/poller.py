@@ -1,19 +1,11 @@
-"""The only loop: one poll of the gateway per interval, whatever the number of workers.
-
-Every worker runs a poller; the one that holds the lock on ``leader.lock`` leads, the others wait for it. When the
-leader dies the kernel gives the lock to another, which goes on from the log. The lock's file says when a poll last
-began, so that a leader killed in the middle of one does not make the gateway see two in one interval.
-"""
+"""The only loop: one poll of the gateway per interval, assessed and recorded."""
 
 from __future__ import annotations
 
-import fcntl
-import os
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import structlog
 
@@ -22,11 +14,10 @@ from bridge.gateway.source import GatewaySource
 from bridge.health.assess import assess
 from bridge.health.memory import Memory
 from bridge.history.store import Store
+from bridge.lead import Lead
 from bridge.model import Event, Poll, Signals, Snapshot
 from bridge.policy import Policy
 
-TAKEOVER_SECONDS = 0.5
-"""How often a waiting worker tries for the lead."""
 SHORTEST_STEP_SECONDS = 0.001
 """Between two polls while the clock is behind the last one: so it catches up, and times still rise."""
 MAX_EVENTS_KEPT = 10_000
@@ -36,7 +27,7 @@ log = structlog.get_logger("bridge.poller")
 
 
 class Poller:
-    """Polls, assesses and records, as long as it leads. ``start`` after fork: threads do not survive one."""
+    """Polls, assesses and records."""
 
     def __init__(
         self,
@@ -55,8 +46,6 @@ class Poller:
         self._interval = interval_seconds
         self._clock = clock
         self._observe = observe
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
         self._memory = Memory()
         self._failing_since: float | None = None
         self._last_at = 0.0
@@ -64,35 +53,13 @@ class Poller:
         self._sources: Mapping[str, tuple[str, str]] | None = None
         self._rejected_lines = 0
 
-    def start(self) -> None:
-        """Begin to poll, or to wait for the lead, in a thread of its own."""
-        self._thread = threading.Thread(target=self._run, name="poller", daemon=True)
-        self._thread.start()
-
-    def stop(self, timeout_seconds: float = 5.0) -> None:
-        """End after the poll in flight and give the lead away."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(timeout_seconds)
-
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            try:
-                with _Lead(self._store.path.with_name("leader.lock")) as lead:
-                    if lead.held:
-                        log.info("leading", message="this worker polls the gateway", pid=os.getpid())
-                        self._lead(lead)
-                        return
-            except Exception:
-                log.exception("lead_lost", message="the poller failed and begins again")
-            self._stop.wait(TAKEOVER_SECONDS)
-
-    def _lead(self, lead: _Lead) -> None:
+    def run(self, lead: Lead, stop: threading.Event) -> None:
+        """Go on from the log, and poll as long as ``stop`` is not set: the first time at once, if it is time."""
         self.resume()
         now = self._clock()
         last_began = max(self._last_at, lead.last_began())
         due = time.monotonic() + min(self._interval, max(0.0, last_began + self._interval - now))
-        while not self._stop.wait(max(0.0, due - time.monotonic())):
+        while not stop.wait(max(0.0, due - time.monotonic())):
             lead.begins(self._clock())
             self.poll_once()
             due = max(due + self._interval, time.monotonic())
@@ -183,34 +150,3 @@ class Poller:
         """The poll's time: the clock's, but never before the last poll's, even when the clock jumps back."""
         self._last_at = max(self._clock(), self._last_at + SHORTEST_STEP_SECONDS)
         return self._last_at
-
-
-class _Lead:
-    """The lock that one worker holds; released by the kernel when it dies."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.held = False
-
-    def __enter__(self) -> _Lead:
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self.held = True
-        except BlockingIOError:
-            self.held = False
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._file)
-
-    def begins(self, at: float) -> None:
-        """Note that a poll begins at ``at``."""
-        os.pwrite(self._file, f"{at:020.3f}\n".encode(), 0)
-
-    def last_began(self) -> float:
-        """When any leader last began a poll; 0 when nobody ever did."""
-        try:
-            return float(os.pread(self._file, 32, 0) or 0)
-        except ValueError:
-            return 0.0

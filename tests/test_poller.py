@@ -16,6 +16,7 @@ from bridge import poller as poller_module
 from bridge.gateway.errors import GatewayError, GatewayUnreachable
 from bridge.history import database as database_module
 from bridge.history.store import Store
+from bridge.lead import Candidate
 from bridge.model import CircuitState, Key, Signals
 from bridge.policy import Policy
 from bridge.poller import Poller
@@ -336,12 +337,13 @@ class TestTheLead:
     """Real threads and a real lock."""
 
     @pytest.fixture
-    def started(self, source: Source, store: Store) -> Iterator[Callable[..., Poller]]:
+    def started(self, source: Source, store: Store) -> Iterator[Callable[..., Candidate]]:
         """Starts pollers on one log, each with a store of its own as in a worker of its own."""
-        running: list[Poller] = []
+        running: list[Candidate] = []
 
-        def start(interval: float = 1.0) -> Poller:
-            running.append(make(source, read_again(store), interval=interval))
+        def start(interval: float = 1.0) -> Candidate:
+            poller = make(source, read_again(store), interval=interval)
+            running.append(Candidate(store.path.with_name("leader.lock"), poller.run))
             running[-1].start()
             return running[-1]
 
@@ -355,20 +357,20 @@ class TestTheLead:
             assert time.monotonic() < deadline
             time.sleep(0.01)
 
-    def test_the_first_poll_is_made_at_once(self, started: Callable[..., Poller], source: Source) -> None:
+    def test_the_first_poll_is_made_at_once(self, started: Callable[..., Candidate], source: Source) -> None:
         began = time.monotonic()
         started(interval=60.0)
         self.until(lambda: len(source.read_at) == 1)
         assert source.read_at[0] - began < 5.0
 
-    def test_of_several_pollers_one_polls(self, started: Callable[..., Poller], source: Source) -> None:
+    def test_of_several_pollers_one_polls(self, started: Callable[..., Candidate], source: Source) -> None:
         for _ in range(4):
             started(interval=0.5)
         self.until(lambda: len(source.read_at) == 4)
         gaps = [later - earlier for earlier, later in pairwise(source.read_at)]
         assert min(gaps) > 0.3
 
-    def test_the_next_leader_waits_for_the_interval(self, started: Callable[..., Poller], source: Source) -> None:
+    def test_the_next_leader_waits_for_the_interval(self, started: Callable[..., Candidate], source: Source) -> None:
         first = started(interval=1.2)
         self.until(lambda: len(source.read_at) == 1)
         started(interval=1.2)
@@ -377,7 +379,7 @@ class TestTheLead:
         assert source.read_at[1] - source.read_at[0] > 1.1
 
     def test_the_next_leader_waits_even_where_the_last_one_died_in_the_middle_of_its_poll(
-        self, started: Callable[..., Poller], source: Source, store: Store
+        self, started: Callable[..., Candidate], source: Source, store: Store
     ) -> None:
         began = time.time()
         store.path.with_name("leader.lock").write_text(f"{began:020.3f}\n")
@@ -386,7 +388,7 @@ class TestTheLead:
         assert time.time() - began > 0.9
 
     def test_a_clock_that_was_ahead_does_not_make_the_next_leader_wait_longer_than_an_interval(
-        self, started: Callable[..., Poller], source: Source, store: Store
+        self, started: Callable[..., Candidate], source: Source, store: Store
     ) -> None:
         store.path.with_name("leader.lock").write_text(f"{time.time() + 86_400:020.3f}\n")
         started(interval=0.5)
@@ -394,7 +396,7 @@ class TestTheLead:
 
     @pytest.mark.parametrize("content", ["", "noise\n", "\0" * 40])
     def test_a_lock_file_that_says_nothing_is_no_reason_to_wait(
-        self, started: Callable[..., Poller], source: Source, store: Store, content: str
+        self, started: Callable[..., Candidate], source: Source, store: Store, content: str
     ) -> None:
         store.path.with_name("leader.lock").write_text(content)
         began = time.monotonic()
@@ -403,7 +405,7 @@ class TestTheLead:
         assert time.monotonic() - began < 5.0
 
     def test_a_leader_that_stumbles_begins_again(
-        self, started: Callable[..., Poller], source: Source, monkeypatch: pytest.MonkeyPatch
+        self, started: Callable[..., Candidate], source: Source, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         failures = [sqlite3.OperationalError("database is locked")]
         memory = Store.memory
@@ -419,16 +421,16 @@ class TestTheLead:
         assert failures == []
 
     def test_stopping_ends_the_thread_and_waits_for_nothing(
-        self, started: Callable[..., Poller], source: Source
+        self, started: Callable[..., Candidate], source: Source
     ) -> None:
-        poller = started(interval=60.0)
+        candidate = started(interval=60.0)
         self.until(lambda: len(source.read_at) == 1)
         before = {thread.name for thread in threading.enumerate()}
         began = time.monotonic()
-        poller.stop()
-        assert "poller" in before
+        candidate.stop()
+        assert "lead" in before
         assert time.monotonic() - began < 2.0
-        assert "poller" not in {thread.name for thread in threading.enumerate()}
+        assert "lead" not in {thread.name for thread in threading.enumerate()}
 
     def test_one_that_was_never_started_can_be_stopped(self, source: Source, store: Store) -> None:
-        make(source, store).stop()
+        Candidate(store.path.with_name("leader.lock"), make(source, store).run).stop()

@@ -19,6 +19,7 @@ from bridge.policy import Policy
 from bridge.queries.catalog import METRICS, TABLES
 from bridge.settings import Settings
 from tests.gateway.hostile import answer, gateway
+from tests.polling import poller_in
 
 A, B, C = "gsk_Aa1x", "gsk_Bb2y", "csk-Cc3z"
 """The first characters of three keys, as Deeppin shows them."""
@@ -204,7 +205,7 @@ class TestKeys:
             bridge = app.extensions["bridge"]
             for _ in DAY_OF_GROQ:
                 now[0] += 15
-                assert bridge.poller.poll_once().outcome == "ok"
+                assert poller_in(app).poll_once().outcome == "ok"
             client = app.test_client()
             answers = [client.get("/").text, client.post("/search", json={"target": "models"}).text]
             for more in ({}, {"format": "text"}, {"from": "now-1h", "to": "now"}):

@@ -22,6 +22,7 @@ from bridge.model import CircuitState, Key, Snapshot
 from bridge.policy import Policy
 from bridge.settings import ConfigurationError, Settings
 from tests.gateway.hostile import answer, gateway
+from tests.polling import poller_in
 
 PROJECT = Path(__file__).parents[2]
 CAPTURES = PROJECT.parent / "shared/captures"
@@ -53,7 +54,7 @@ def polled(tmp_path: Path, *bodies: bytes, dialect: str = "auto") -> Iterator[Fl
         bridge = app.extensions["bridge"]
         for _ in bodies:
             now[0] += 15
-            assert bridge.poller.poll_once().outcome == "ok"
+            assert poller_in(app).poll_once().outcome == "ok"
         yield app.test_client()
         bridge.store.close()
 

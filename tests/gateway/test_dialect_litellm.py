@@ -26,6 +26,7 @@ from bridge.policy import Policy
 from bridge.queries.catalog import METRICS, OLD_NAMES, TABLES
 from bridge.settings import Settings
 from tests.gateway.hostile import answer, gateway
+from tests.polling import poller_in
 
 PROJECT = Path(__file__).parents[2]
 CAPTURES = PROJECT.parent / "shared/captures/litellm"
@@ -156,7 +157,7 @@ class TestReplay:
             for scrape, (at, _) in enumerate(scrapes()):
                 if scrape in (0, 3, 9, 28):
                     app = bridge_of(upstream.port, tmp_path, clock)
-                    app.extensions["bridge"].poller.resume()
+                    poller_in(app).resume()
                 poll(app, clock, at)
                 snapshot = app.extensions["bridge"].view().snapshot
                 assert states(snapshot) == true_states(scrape)
@@ -286,7 +287,7 @@ def bridge_of(port: int, data_dir: Path, clock: Clock) -> Flask:
 def poll(app: Flask, clock: Clock, at: float) -> None:
     clock.now = at
     bridge = app.extensions["bridge"]
-    assert bridge.poller.poll_once().outcome == "ok"
+    assert poller_in(app).poll_once().outcome == "ok"
     bridge.store.close()  # a request reads on a connection of its own thread, not on the poller's
 
 

@@ -15,6 +15,7 @@ from bridge.gateway.translate import Translator
 from bridge.model import Key, Signals
 from bridge.settings import Settings
 from tests.gateway.hostile import answer, gateway
+from tests.polling import poller_in
 
 ONE, TWO, THREE = ("gw", "id-1"), ("gw", "id-2"), ("gw", "id-3")
 SWIFT = Key("acme", "swift")
@@ -147,10 +148,11 @@ class TestGateway:
             settings = Settings(f"http://127.0.0.1:{upstream.port}", metrics_path="/metrics", data_dir=tmp_path)
             for poll in range(3):
                 if poll in (0, 2):
-                    bridge = create_app(settings, clock=lambda: now[0]).extensions["bridge"]
-                    bridge.poller.resume()
+                    app = create_app(settings, clock=lambda: now[0])
+                    bridge = app.extensions["bridge"]
+                    poller_in(app).resume()
                 now[0] += 15
-                assert bridge.poller.poll_once().outcome == "ok"
+                assert poller_in(app).poll_once().outcome == "ok"
                 bridge.store.close()
                 circuits = bridge.view().snapshot.circuits
                 names.append([circuit.model for circuit in circuits if circuit.state is not None])

@@ -21,6 +21,7 @@ from bridge.queries.catalog import METRICS
 from bridge.queries.view import View
 from bridge.settings import Settings
 from bridge.web.exposition import ALWAYS, Exposition, OwnMetrics
+from tests.polling import poller_in
 
 AT = 1_800_000_000.0
 Labels = frozenset[tuple[str, str]]
@@ -222,7 +223,7 @@ class TestOfItself:
         assert found["bridge_poll_seconds_sum"] == {frozenset(): pytest.approx(10.23)}
 
     def test_a_poll_of_the_applications_own_poller_is_counted(self, app: Flask) -> None:
-        app.extensions["bridge"].poller.poll_once()
+        poller_in(app).poll_once()
         [(labels, count)] = scraped(app)["bridge_polls_total"].items()
         assert dict(labels)["outcome"] != "ok"
         assert count == 1.0

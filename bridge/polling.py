@@ -1,0 +1,119 @@
+"""The process that polls: the leader's child, so that no request has to wait for a poll that is being read.
+
+``python -m bridge.polling DESCRIPTOR`` is what it is started as: with the leader's lock, and a pipe as its standard
+input, over which come the settings, and then nothing for as long as the leader lives. A child that outlives its leader
+ends at once, and a child that ends is started again.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import IO, cast
+
+import structlog
+
+from bridge import logs
+from bridge.gateway import dialect
+from bridge.gateway.client import GatewayClient
+from bridge.gateway.source import GatewaySource
+from bridge.history.store import Store
+from bridge.lead import Lead
+from bridge.model import Poll
+from bridge.poller import Poller
+from bridge.settings import Settings
+from bridge.web.exposition import OwnMetrics
+
+STOP = b"."
+"""What the leader says when the poll in flight shall be the last."""
+LOOK_SECONDS = 0.25
+"""How often the leader looks after its child."""
+END_SECONDS = 4.0
+"""How long a poll in flight may take to end when the service is stopped."""
+
+
+log = structlog.get_logger("bridge.polling")
+
+
+class PollingError(Exception):
+    """The polling process ended by itself."""
+
+
+def poller_of(
+    settings: Settings,
+    store: Store,
+    *,
+    clock: Callable[[], float] = time.time,
+    observe: Callable[[Poll], None] = lambda _: None,
+) -> Poller:
+    """A poller of the gateway that the settings name. ``observe`` is told of every poll once it is recorded.
+
+    Raises DialectError for a dialect that cannot be used.
+    """
+    client = GatewayClient(
+        settings.gateway_url + settings.metrics_path,
+        token=settings.gateway_token,
+        timeout_seconds=settings.poll_timeout_seconds,
+        max_bytes=settings.max_exposition_bytes,
+    )
+    source = GatewaySource(client, dialect.select(settings.dialect))
+    interval = settings.poll_interval_seconds
+    return Poller(source, store, settings.policy, interval_seconds=interval, clock=clock, observe=observe)
+
+
+def poll_in_child(settings: Settings, lead: Lead, stop: threading.Event) -> None:
+    """Have a child poll until ``stop`` is set. Raises PollingError when it ends before."""
+    command = [sys.executable, "-m", "bridge.polling", str(lead.descriptor)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=(lead.descriptor,)) as child:  # noqa: S603
+        stdin = cast(IO[bytes], child.stdin)
+        try:
+            with suppress(BrokenPipeError):
+                stdin.write(pickle.dumps(settings))
+                stdin.flush()
+            while child.poll() is None and not stop.wait(LOOK_SECONDS):
+                pass
+            if child.returncode is not None:
+                raise PollingError(f"the polling process {child.pid} ended with status {child.returncode}")
+        finally:
+            _end(child, stdin)
+
+
+def _end(child: subprocess.Popen[bytes], stdin: IO[bytes]) -> None:
+    """Let the poll in flight be the last; a child that does not come to an end is killed."""
+    with suppress(OSError):
+        stdin.write(STOP)
+        stdin.close()
+    try:
+        child.wait(END_SECONDS)
+    except subprocess.TimeoutExpired:
+        child.kill()
+
+
+def main(descriptor: int) -> None:
+    """The child: poll until told to stop, or until the leader is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the leader, which says when to stop
+    settings: Settings = pickle.load(sys.stdin.buffer)  # noqa: S301 (the leader's own, through a pipe)
+    stop = threading.Event()
+    threading.Thread(target=_obey, args=(stop,), name="obey", daemon=True).start()
+    logs.configure(settings.log_level)
+    log.info("polling", message="this process polls the gateway", pid=os.getpid())
+    store = Store(settings.data_dir, retention_seconds=settings.history_retention_seconds)
+    poller_of(settings, store, observe=OwnMetrics().poll).run(Lead(descriptor), stop)
+    store.close()
+
+
+def _obey(stop: threading.Event) -> None:
+    if not sys.stdin.buffer.read(1):
+        os._exit(1)  # the leader is dead, and another one polls from now on
+    stop.set()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,20 @@
+"""The poller of an application under test, in the test's own process."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from bridge.bridge import Bridge
+from bridge.poller import Poller
+from bridge.polling import poller_of
+
+
+def poller_in(app: Flask) -> Poller:
+    """The one poller of this application: it polls when the test says so."""
+    if "poller" not in app.extensions:
+        bridge: Bridge = app.extensions["bridge"]
+        app.extensions["poller"] = poller_of(
+            bridge.settings, bridge.store, clock=bridge.clock, observe=bridge.metrics.poll
+        )
+    poller: Poller = app.extensions["poller"]
+    return poller
