@@ -53,7 +53,7 @@ def fetch(url: str, token: str | None) -> bytes:
 def check(body: bytes, dialects: Sequence[Dialect]) -> Finding:
     """What is recognised in an exposition and why, what is read as what, what is not read, and what comes of it."""
     exposition = ExpositionReader().read(body)
-    recognised, plan = recognise(dialects, exposition.samples.keys())
+    recognised, plan = recognise(dialects, exposition.series)
     now = time.time()
     signals = Translator(dialects).translate(exposition)
     _, snapshot, _ = assess(Memory(), signals, now, Policy())
@@ -82,7 +82,7 @@ def _table(table: Table) -> str:
 
 
 def _lines(exposition: Exposition) -> str:
-    told = f"{len(exposition.samples)} series read, {exposition.rejected_lines} lines could not be read"
+    told = f"{len(exposition.series)} series read, {exposition.rejected_lines} lines could not be read"
     first = ", ".join(str(rejected) for rejected in exposition.first_rejected)
     return told + (f", the first: {first}\n" if first else "\n")
 
@@ -91,7 +91,7 @@ def _recognised(dialects: Sequence[Dialect], recognised: Sequence[Dialect], expo
     if not recognised:
         return not_recognised(dialects) + "\n"
     names: dict[str, set[str]] = {}
-    for series in exposition.samples:
+    for series in exposition.series:
         names.setdefault(series.name, set()).update(series.labels)
     told = [
         f"Recognised: {dialect.name} ({dialect.title}), by "
@@ -109,7 +109,7 @@ def _read(plan: Sequence[Chosen], exposition: Exposition) -> str:
     for chosen in plan:
         source = chosen.source
         names = [chosen.source.signal, source.family, chosen.dialect, source.provider.label, source.model or ""]
-        present = any(series.name in source.sample_names() for series in exposition.samples)
+        present = any(series.name in source.sample_names() for series in exposition.series)
         if present and not _series_count(source, exposition):
             nobodys.append(
                 f"Not read: no series of {source.family} counts for {source.signal} by {source.provider.label}\n"
@@ -123,14 +123,14 @@ def _series_count(source: SignalSource, exposition: Exposition) -> int:
     names = source.sample_names()
     return sum(
         series.name in names and bool(source.provider.name(series.labels)) and source.counts(series.labels)
-        for series in exposition.samples
+        for series in exposition.series
     )
 
 
 def _unread(plan: Sequence[Chosen], exposition: Exposition) -> str:
     read = {name for chosen in plan for name in chosen.source.sample_names()}
     unread: dict[str, set[str]] = {}
-    for series in exposition.samples:
+    for series in exposition.series:
         telling = {label for label in series.labels if any(word in label.lower() for word in PROVIDER_LIKE)}
         if telling and series.name not in read and not series.name.endswith("_created"):
             unread.setdefault(_HISTOGRAM_PART.sub("", series.name), set()).update(telling)

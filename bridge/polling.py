@@ -99,6 +99,7 @@ def _end(child: subprocess.Popen[bytes], stdin: IO[bytes]) -> None:
 def main(descriptor: int) -> None:
     """The child: poll until told to stop, or until the leader is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the leader, which says when to stop
+    os.nice(5)  # where processors are scarce, requests go first
     settings: Settings = pickle.load(sys.stdin.buffer)  # noqa: S301 (the leader's own, through a pipe)
     stop = threading.Event()
     threading.Thread(target=_obey, args=(stop,), name="obey", daemon=True).start()

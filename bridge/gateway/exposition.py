@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -60,12 +60,18 @@ class Rejected:
 class Exposition:
     """The samples of one scrape. Of a series that stands there twice, the last value counts."""
 
-    samples: Mapping[Series, float]
-    """Values may be NaN or infinite: present, but not known."""
+    series: tuple[Series, ...]
+    values: Sequence[float]
+    """One for each series, in their order. They may be NaN or infinite: present, but not known."""
     generation: int = 0
-    """The same number means the same series as in the exposition before."""
+    """The same number means the same series in the same order as in the exposition before."""
     rejected_lines: int = 0
     first_rejected: tuple[Rejected, ...] = field(default=())
+
+    @property
+    def samples(self) -> dict[Series, float]:
+        """Each series' value."""
+        return dict(zip(self.series, self.values, strict=True))
 
 
 class ExpositionReader:
@@ -73,36 +79,42 @@ class ExpositionReader:
 
     def __init__(self) -> None:
         self._known: dict[bytes, Series] = {}
+        self._series: tuple[Series, ...] = ()
+        self._identities: list[bytes] = []
+        """The text of each series; empty where one of them goes by two."""
         self._generation = 0
 
     def read(self, body: bytes) -> Exposition:
         """Read a whole exposition (Prometheus text format 0.0.4, UTF-8). Never raises for what stands in it."""
-        samples = self._read_unchanged(body)
-        if samples is not None:
-            return Exposition(samples, self._generation)
+        values = self._read_unchanged(body)
+        if values is not None:
+            return Exposition(self._series, values, self._generation)
         samples, known, rejected = self._read_lines(body)
         if known != self._known:
             self._known = known
+            self._series = tuple(samples)
+            self._identities = list(known) if len(known) == len(samples) else []
             self._generation += 1
-        return Exposition(samples, self._generation, len(rejected), tuple(rejected[:SHOWN_REJECTS]))
+        values = [samples[series] for series in self._series]
+        return Exposition(self._series, values, self._generation, len(rejected), tuple(rejected[:SHOWN_REJECTS]))
 
-    def _read_unchanged(self, body: bytes) -> dict[Series, float] | None:
+    def _read_unchanged(self, body: bytes) -> list[float] | None:
         """All values at once, where nothing but values has changed; None where it must be read line by line."""
-        lines = [line for line in body.split(b"\n") if line and line[0] != _HASH]
-        words = b"\n".join(lines).split()
-        names, texts = words[::2], words[1::2]
-        series = list(map(self._known.get, names))
-        if len(names) != len(texts) or None in series or b"_" in b" ".join(texts):  # float() would read over a "_"
-            return None
-        if [name + b" " + text for name, text in zip(names, texts, strict=True)] != lines:
-            return None  # names and values do not stand in lines as they should
-        try:
-            values = list(map(float, texts))
-        except ValueError:
-            return None
-        if len(set(names)) != len(self._known) or not math.isfinite(sum(values)):
-            return None
-        return dict(zip(series, values, strict=True))  # type: ignore[arg-type]
+        values: list[float] = []
+        for lines in _pieces(body):
+            parts = [line.rpartition(b" ") for line in lines]
+            texts = [text for _, _, text in parts]
+            # float() would read over a "_", and knows more names of what is not finite than the format does
+            if self._identities[len(values) : len(values) + len(parts)] != [name for name, _, _ in parts]:
+                return None
+            try:
+                read = list(map(float, texts))
+            except ValueError:
+                return None
+            if b"_" in b" ".join(texts) or not math.isfinite(sum(read)):
+                return None
+            values += read
+        return values if values and len(values) == len(self._identities) else None
 
     def _read_lines(self, body: bytes) -> tuple[dict[Series, float], dict[bytes, Series], list[Rejected]]:
         """Read line by line: the samples, the series by their text, and what is no sample."""
@@ -129,6 +141,8 @@ class ExpositionReader:
 
 
 _HASH = ord("#")
+_PIECE_BYTES = 256 * 1024
+"""What is read at a time of an exposition that has not changed: what comes of it stays in the processor's cache."""
 _NAME = re.compile(rb"[a-zA-Z0-9_:]{0,80}")
 _PROBE = 6174.0
 """A value that is put behind a name and labels to have them parsed."""
@@ -139,6 +153,16 @@ _SPECIAL_VALUES = {
     b"+inf": float("inf"),
     b"-inf": float("-inf"),
 }
+
+
+def _pieces(body: bytes) -> Iterator[list[bytes]]:
+    """The lines of an exposition that are neither empty nor comments, some thousands at a time."""
+    start = 0
+    while start < len(body):
+        end = body.find(b"\n", start + _PIECE_BYTES)
+        end = len(body) if end < 0 else end
+        yield [line for line in body[start:end].split(b"\n") if line and line[0] != _HASH]
+        start = end + 1
 
 
 def _first_blank(line: bytes) -> int:

@@ -55,12 +55,15 @@ class Route:
 
 @dataclass(slots=True)
 class Plan:
-    """The meaning of one set of series."""
+    """The meaning of some series. They go by their places in the order they are published in."""
 
     recognised: tuple[Dialect, ...]
     chosen: tuple[Chosen, ...]
-    counters: list[tuple[Series, CounterId, float]] = field(default_factory=list)
-    others: list[tuple[Series, Route]] = field(default_factory=list)
+    counters: list[tuple[int, CounterId, float]] = field(default_factory=list)
+    """Where each stands, and what brings it into the bridge's unit."""
+    others: list[tuple[int, Route]] = field(default_factory=list)
+    scrape_success: list[int] = field(default_factory=list)
+    """Series that say whether the gateway could read its own numbers."""
     families: dict[str, set[str]] = field(default_factory=dict)
     kinds: dict[str, str] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
@@ -82,10 +85,12 @@ class Plan:
         return ties
 
 
-def make(dialects: Sequence[Dialect], series: Collection[Series], identities: Identities) -> Plan:
+def make(dialects: Sequence[Dialect], series: Sequence[Series], identities: Identities) -> Plan:
     """The meaning of these series. ``identities`` remembers names from one set of series to the next."""
     recognised, chosen = recognise(dialects, series)
     plan = Plan(recognised, chosen)
+    success = {dialect.scrape_success for dialect in recognised if dialect.scrape_success}
+    plan.scrape_success += [place for place, one in enumerate(series) if one.name in success]
     if not recognised:
         plan.notices.append(not_recognised(dialects))
     by_name: dict[str, list[Chosen]] = {}
@@ -93,14 +98,14 @@ def make(dialects: Sequence[Dialect], series: Collection[Series], identities: Id
         for name in one.source.sample_names():
             by_name.setdefault(name, []).append(one)
     routes = [
-        (one, route)
-        for one in series
+        (place, route)
+        for place, one in enumerate(series)
         for candidate in by_name.get(one.name, ())
         if (route := _route(one, candidate)) is not None
     ]
     _name(identities, [route for _, route in routes])
     admitted = _Admission()
-    for source_series, route in routes:
+    for place, route in routes:
         resolved = _resolved(route, identities)
         if resolved is None or not admitted.admits(resolved.key):
             continue
@@ -108,9 +113,9 @@ def make(dialects: Sequence[Dialect], series: Collection[Series], identities: Id
         if resolved.source.kind:
             plan.kinds[resolved.key.provider] = resolved.source.kind
         if resolved.counter is not None:
-            plan.counters.append((source_series, resolved.counter, resolved.factor))
+            plan.counters.append((place, resolved.counter, resolved.factor))
         else:
-            plan.others.append((source_series, resolved))
+            plan.others.append((place, resolved))
     if admitted.refused:
         plan.notices.append(f"more than {MAX_PROVIDERS} providers or {MAX_KEYS} models: the rest is left out")
     return plan

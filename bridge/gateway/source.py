@@ -23,7 +23,7 @@ class GatewaySource:
     def read(self) -> Signals:
         """What the gateway says now. Raises GatewayError when that is no answer to build on."""
         exposition = self._reader.read(self._client.fetch().body)
-        if exposition.rejected_lines and not exposition.samples:
+        if exposition.rejected_lines and not exposition.series:
             raise NotAnExposition(f"not one line could be read, beginning with {exposition.first_rejected[0]}")
         signals = self._translator.translate(exposition)
         if signals.scrape_succeeded is False:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from bridge.gateway import plan as plans
 from bridge.gateway.dialect import Dialect, SignalSource
-from bridge.gateway.exposition import Exposition, Series
+from bridge.gateway.exposition import Exposition
 from bridge.gateway.identities import Identities
 from bridge.gateway.plan import STATE_WORDS, Plan, Route
 from bridge.model import CircuitState, CounterId, Key, Named, Signals
@@ -39,22 +39,22 @@ class Translator:
     def translate(self, exposition: Exposition) -> Signals:
         """What the exposition says. Nothing in it makes this raise; what is contradictory gets a notice."""
         if exposition.generation != self._generation:
-            self._plan = plans.make(self._dialects, exposition.samples.keys(), self._identities)
+            self._plan = plans.make(self._dialects, exposition.series, self._identities)
             self._generation = exposition.generation
-        plan, samples = self._plan, exposition.samples
+        plan, values = self._plan, exposition.values
         reading = _Reading()
-        for series, route in plan.others:
-            reading.take(route, samples[series])
+        for place, route in plan.others:
+            reading.take(route, values[place])
         return Signals(
             gauges=reading.gauges_in_our_units(plan),
-            counters=_counters(plan, samples),
+            counters=_counters(plan, values),
             circuits=reading.circuits(),
             families={family: frozenset(providers) for family, providers in plan.families.items()},
             sources=plan.sources(),
             ties=plan.ties(),
             dialects=tuple(dialect.name for dialect in plan.recognised),
-            scrape_succeeded=_scrape_succeeded(plan.recognised, exposition),
-            samples=len(samples),
+            scrape_succeeded=_scrape_succeeded(plan, values),
+            samples=len(values),
             rejected_lines=exposition.rejected_lines,
             first_rejected=tuple(str(rejected) for rejected in exposition.first_rejected),
             names=self._identities.in_use(),
@@ -63,12 +63,10 @@ class Translator:
         )
 
 
-def _counters(plan: Plan, samples: Mapping[Series, float]) -> dict[CounterId, float]:
+def _counters(plan: Plan, values: Sequence[float]) -> dict[CounterId, float]:
     """The counters' values; one that is negative or not finite is not known."""
     return {
-        counter: value * factor
-        for series, counter, factor in plan.counters
-        if 0 <= (value := samples[series]) < math.inf
+        counter: value * factor for place, counter, factor in plan.counters if 0 <= (value := values[place]) < math.inf
     }
 
 
@@ -130,7 +128,5 @@ class _Reading:
         return circuits
 
 
-def _scrape_succeeded(recognised: Sequence[Dialect], exposition: Exposition) -> bool | None:
-    families = {dialect.scrape_success for dialect in recognised if dialect.scrape_success}
-    values = [value for series, value in exposition.samples.items() if series.name in families]
-    return all(value == 1 for value in values) if values else None
+def _scrape_succeeded(plan: Plan, values: Sequence[float]) -> bool | None:
+    return all(values[place] == 1 for place in plan.scrape_success) if plan.scrape_success else None
