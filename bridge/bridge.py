@@ -50,7 +50,8 @@ class Bridge:
 
     def view(self) -> View:
         """What is known now, the same in every worker."""
-        return View(self.clock(), self.store.latest(), self.settings.stale_after_seconds)
+        now = self.clock()
+        return View(now, self.store.state(now), self.settings.stale_after_seconds)
 
 
 def current_bridge() -> Bridge:

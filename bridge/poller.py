@@ -13,7 +13,9 @@ from bridge.gateway.errors import GatewayError, UnknownGateway
 from bridge.gateway.source import GatewaySource
 from bridge.health.assess import assess
 from bridge.health.memory import Memory
-from bridge.history.store import Store
+from bridge.history import codec
+from bridge.history.spare import Spared
+from bridge.history.store import Store, Unwritten
 from bridge.lead import Lead
 from bridge.model import Event, Poll, Signals, Snapshot
 from bridge.policy import Policy
@@ -21,7 +23,8 @@ from bridge.policy import Policy
 SHORTEST_STEP_SECONDS = 0.001
 """Between two polls while the clock is behind the last one: so it catches up, and times still rise."""
 MAX_EVENTS_KEPT = 10_000
-"""Events that wait for a log that can be written again."""
+MAX_POLLS_KEPT = 1_000
+"""Events and polls that wait for a log that can be written again."""
 
 log = structlog.get_logger("bridge.poller")
 
@@ -49,7 +52,8 @@ class Poller:
         self._memory = Memory()
         self._failing_since: float | None = None
         self._last_at = 0.0
-        self._unwritten: list[Event] = []
+        self._events: list[Event] = []
+        self._unwritten: list[Unwritten] = []
         self._sources: Mapping[str, tuple[str, str]] | None = None
         self._rejected_lines = 0
 
@@ -66,6 +70,7 @@ class Poller:
 
     def resume(self) -> None:
         """Go on from the log."""
+        self._store.spare.clear()
         self._memory = self._store.memory()
         self._source.restore(self._memory.names)
         latest = self._store.latest()
@@ -120,21 +125,50 @@ class Poller:
         return [Event(poll.at, "gateway", "", "", "up" if self._memory.at else "", "down", poll.message)]
 
     def _record(self, poll: Poll, snapshot: Snapshot | None, events: list[Event]) -> None:
-        self._unwritten = [*self._unwritten, *events][-MAX_EVENTS_KEPT:]
+        """Write the poll down, and what could not be written before; where that is not possible, keep it for later."""
+        self._events = [*self._events, *events][-MAX_EVENTS_KEPT:]
         try:
             self._store.append(
                 poll,
                 failing_since=self._failing_since,
-                events=self._unwritten,
+                events=self._events,
                 snapshot=snapshot,
                 memory=None if snapshot is None else self._memory,
+                earlier=self._unwritten,
             )
-            self._unwritten = []
-            self._store.maintain(poll.at)
         except sqlite3.Error as error:
-            log.error(
-                "log_not_written", message=f"the history could not be written: {error}", path=str(self._store.path)
-            )
+            self._spare(poll, snapshot, error)
+        else:
+            if self._unwritten:
+                log.info("log_written_again", message=f"{len(self._unwritten)} polls were written down belatedly")
+                self._store.spare.clear()
+            self._events, self._unwritten = [], []
+            self._maintain(poll.at)
+        self._say(poll, snapshot)
+
+    def _maintain(self, now: float) -> None:
+        try:
+            self._store.maintain(now)
+        except sqlite3.Error as error:
+            log.error("log_not_maintained", message=f"old history could not be removed: {error}")
+
+    def _spare(self, poll: Poll, snapshot: Snapshot | None, error: sqlite3.Error) -> None:
+        """Keep a poll in memory, and let the workers know of it in another way."""
+        path = str(self._store.path)
+        log.error("log_not_written", message=f"the history could not be written: {error}", path=path)
+        layout, numbers = (None, None) if snapshot is None else codec.poll_numbers(snapshot)
+        self._unwritten = [*self._unwritten, Unwritten(poll, layout, numbers)][-MAX_POLLS_KEPT:]
+        if snapshot is None:
+            latest = self._store.state(poll.at)
+            known, good_clock = (latest.snapshot, latest.good_clock) if latest else (None, None)
+        else:
+            known, good_clock = snapshot, poll.clock
+        try:
+            self._store.spare.write(Spared(poll, known, self._failing_since, good_clock, f"{path}: {error}"))
+        except OSError as failed:
+            log.error("state_not_shared", message=f"the workers cannot be told of this poll: {failed}")
+
+    def _say(self, poll: Poll, snapshot: Snapshot | None) -> None:
         say = log.info if poll.good else log.warning
         say(
             "poll",

@@ -298,7 +298,7 @@ class TestAnUnwritableLog:
         locked()
         source.says = signals(CircuitState.HALF_OPEN)
         poller.poll_once()
-        assert times(store) == [45]
+        assert times(store) == [0, 15, 30, 45]
         told = [(event.at - T0, event.kind, event.after) for event in store.events(0, T0 * 2)]
         assert [one for one in told if one[1] in ("circuit", "gateway")] == [
             (0, "circuit", "CLOSED"),
@@ -309,6 +309,59 @@ class TestAnUnwritableLog:
         ]
         poller.poll_once()
         assert len(store.events(0, T0 * 2)) == len(told), "no event is written twice"
+
+    def test_the_workers_see_what_the_log_cannot_hold_and_why(
+        self, poller: Poller, store: Store, source: Source, clocks: Time, locked: Callable[[], None]
+    ) -> None:
+        source.says = signals(score=77.0)
+        poller.poll_once()
+        clocks.passes(INTERVAL)
+        source.says = REFUSED
+        poller.poll_once()
+        worker = read_again(store)
+        assert worker.latest() is None
+        state = worker.state(clocks.wall)
+        assert state is not None
+        assert state.snapshot is not None
+        assert state.snapshot.verdicts[0].values["provider_reported_health_score"] == 77.0
+        assert (state.poll.at, state.poll.good, state.failing_since) == (T0 + 15, False, T0 + 15)
+        assert "database is locked" in state.unwritten
+        assert str(store.path) in state.unwritten
+        locked()
+        clocks.passes(INTERVAL)
+        source.says = signals(score=88.0)
+        poller.poll_once()
+        for now in (clocks.wall, clocks.wall + 3600):
+            again = worker.state(now)
+            assert again is not None
+            assert (again.poll.at, again.unwritten) == (T0 + 30, "")
+        assert not store.spare.path.exists()
+
+    def test_what_another_left_in_memory_is_not_taken_for_news(
+        self, poller: Poller, store: Store, clocks: Time, locked: Callable[[], None]
+    ) -> None:
+        poller.poll_once()
+        left = store.spare.path.read_bytes()
+        locked()
+        poller.poll_once()
+        for content in (left, b"", b"[]", b"noise", left[:-5], b'[{"at": 1}, null, null, null, ""]'):
+            store.spare.path.write_bytes(content)
+            state = store.state(clocks.wall + 3600)
+            assert state is not None
+            assert state.unwritten == ""
+        poller.resume()
+        assert not store.spare.path.exists()
+
+    def test_polls_that_wait_for_the_log_are_bounded(
+        self, poller: Poller, store: Store, clocks: Time, locked: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(poller_module, "MAX_POLLS_KEPT", 3)
+        for _ in range(6):
+            poller.poll_once()
+            clocks.passes(INTERVAL)
+        locked()
+        poller.poll_once()
+        assert times(store) == [45, 60, 75, 90]
 
     def test_a_broken_file_does_not_stop_polling(
         self, poller: Poller, source: Source, clocks: Time, monkeypatch: pytest.MonkeyPatch
@@ -330,7 +383,7 @@ class TestAnUnwritableLog:
             source.says = signals(CircuitState(number % 2))
             poller.poll_once()
             clocks.passes(INTERVAL)
-        assert len(poller._unwritten) == 5
+        assert len(poller._events) == 5
 
 
 class TestTheLead:

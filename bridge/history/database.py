@@ -137,10 +137,11 @@ class Database:
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield connection
+            connection.execute("COMMIT")
         except BaseException:
-            connection.execute("ROLLBACK")
+            if connection.in_transaction:  # a full disk ends some by itself
+                connection.execute("ROLLBACK")
             raise
-        connection.execute("COMMIT")
         self._local.seen_version = None  # the pragma does not count what this connection writes itself
 
     def layout_id(self, connection: sqlite3.Connection, content: bytes) -> int:

@@ -15,8 +15,10 @@ from pathlib import Path
 from bridge.health.memory import AVAILABILITY_WINDOW_SECONDS, Memory
 from bridge.history import codec
 from bridge.history.blocks import History, seal
-from bridge.history.columns import Columns
+from bridge.history.codec import Floats, PollLayout
+from bridge.history.columns import GAP_INTERVALS, Columns
 from bridge.history.database import Database
+from bridge.history.spare import Spare
 from bridge.model import Event, Poll, Snapshot
 
 PRUNED_AT_ONCE = 100
@@ -37,11 +39,23 @@ class Latest:
     """When the first of the failed polls in a row was; None while polls succeed."""
     good_clock: float | None = None
     """What the clock said at the last good poll, where that is not its time."""
+    unwritten: str = ""
+    """Why the log does not hold this poll; empty for one that it holds."""
 
     @property
     def good_seen_at(self) -> float | None:
         """When the last good poll was, by the clock; None when there never was one."""
         return self.snapshot.at if self.snapshot and self.good_clock is None else self.good_clock
+
+
+@dataclass(frozen=True, slots=True)
+class Unwritten:
+    """What the log is to hold of a poll that could not be written down in its time."""
+
+    poll: Poll
+    layout: PollLayout | None
+    """None, as the numbers, for a failed poll."""
+    numbers: Floats | None
 
 
 class Store:
@@ -54,6 +68,7 @@ class Store:
         """
         self.database = Database(data_dir)
         self.history = History(self.database)
+        self.spare = Spare(data_dir)
         self._retention_seconds = retention_seconds
         self._cached: Latest | None = None
         self._lock = threading.Lock()
@@ -109,6 +124,17 @@ class Store:
                 self._cached = found
             return self._cached
 
+    def state(self, now: float) -> Latest | None:
+        """The newest state at ``now``, also where the log could not be written."""
+        latest = self.latest()
+        if latest is not None and now - latest.poll.seen_at <= GAP_INTERVALS * latest.poll.interval:
+            return latest
+        spared = self.spare.read()
+        if spared is None or (latest is not None and spared.poll.at <= latest.poll.at):
+            return latest
+        poll_id = latest.poll_id if latest is not None else 0
+        return Latest(poll_id, spared.poll, spared.snapshot, spared.failing_since, spared.good_clock, spared.why)
+
     def memory(self) -> Memory:
         """What the next poll needs to go on where the last one stood; an empty memory for an empty log."""
         connection = self.database.connection()
@@ -149,16 +175,18 @@ class Store:
         events: Sequence[Event] = (),
         snapshot: Snapshot | None = None,
         memory: Memory | None = None,
+        earlier: Sequence[Unwritten] = (),
     ) -> None:
         """Write one poll down, whole or not at all. A good one comes with its snapshot and memory.
 
-        Raises sqlite3.Error when that is not possible (a full disk, for one).
+        ``earlier`` are polls that could not be written in their time, oldest first. Raises sqlite3.Error when it is not
+        possible now either (a full disk, for one).
         """
         with self.database.transaction() as connection:
-            poll_id = connection.execute(
-                "INSERT INTO polls (at, interval, outcome, message, seconds, clock) VALUES (?, ?, ?, ?, ?, ?)",
-                (poll.at, poll.interval, poll.outcome, poll.message, poll.seconds, poll.clock),
-            ).lastrowid
+            for one in earlier:
+                self._insert(connection, one)
+            numbers = (None, None) if snapshot is None else codec.poll_numbers(snapshot)
+            poll_id = self._insert(connection, Unwritten(poll, *numbers))
             connection.executemany(
                 "INSERT INTO events (at, kind, provider, model, before, after, reason) VALUES (?,?,?,?,?,?,?)",
                 [(e.at, e.kind, e.provider, e.model, e.before, e.after, e.reason) for e in events],
@@ -182,16 +210,25 @@ class Store:
                         codec.dump_memory(memory),
                     ),
                 )
-                layout, values = codec.poll_numbers(snapshot)
-                connection.execute(
-                    "INSERT INTO fresh (poll, layout, numbers) VALUES (?, ?, ?)",
-                    (poll_id, self.database.layout_id(connection, codec.dump_layout(layout)), codec.pack(values)),
-                )
                 counter_layout, values = codec.dump_counters(memory.counters)
                 connection.execute(
                     "INSERT INTO counters (poll, at, layout, numbers) VALUES (?, ?, ?, ?)",
                     (poll_id, poll.at, self.database.layout_id(connection, counter_layout), codec.pack(values)),
                 )
+
+    def _insert(self, connection: sqlite3.Connection, one: Unwritten) -> int:
+        """Write down what is to be read over time; the poll's number."""
+        poll = one.poll
+        poll_id = connection.execute(
+            "INSERT INTO polls (at, interval, outcome, message, seconds, clock) VALUES (?, ?, ?, ?, ?, ?)",
+            (poll.at, poll.interval, poll.outcome, poll.message, poll.seconds, poll.clock),
+        ).lastrowid
+        if one.layout is not None and one.numbers is not None:
+            layout = self.database.layout_id(connection, codec.dump_layout(one.layout))
+            connection.execute(
+                "INSERT INTO fresh (poll, layout, numbers) VALUES (?, ?, ?)", (poll_id, layout, codec.pack(one.numbers))
+            )
+        return int(poll_id or 0)
 
     def maintain(self, now: float) -> None:
         """Remove a little of what is too old at ``now``, and seal what can be. After every poll; small steps.

@@ -59,7 +59,7 @@ class View:
 
     @property
     def trouble(self) -> str:
-        """One line on why values are missing or about to be: since when and why. Empty when all is well."""
+        """One line on why values or history are missing or about to be: since when and why. Empty when all is well."""
         latest, poll = self.latest, self.poll
         if latest is None or poll is None:
             return "no poll yet: the bridge has just started"
@@ -71,6 +71,8 @@ class View:
             return f"the clock was set back: the last poll says {clock(poll.seen_at)}, which is yet to come"
         if self.stale:
             return f"no poll since {clock(poll.at)} ({duration(self.now - poll.at)}): the poller is not running"
+        if latest.unwritten:
+            return f"the history is not being written, ranges end early: {latest.unwritten}"
         return ""
 
     def status(self, verdict: Verdict) -> Status:

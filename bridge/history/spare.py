@@ -1,0 +1,71 @@
+"""Where the newest state goes when the log cannot be written: a small file in memory, beside a disk that is full.
+
+The process that polls writes it, every worker reads it; it holds one poll, and is gone once the log has caught up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from bridge.history import codec
+from bridge.model import Poll, Snapshot
+
+MEMORY = Path("/dev/shm")  # noqa: S108 (files in it are made with mkstemp, and only the owner's are read)
+
+
+@dataclass(frozen=True, slots=True)
+class Spared:
+    """The newest state, and why it does not stand in the log."""
+
+    poll: Poll
+    snapshot: Snapshot | None
+    failing_since: float | None
+    good_clock: float | None
+    why: str
+
+
+class Spare:
+    """The file that goes with one data folder."""
+
+    def __init__(self, data_dir: Path) -> None:
+        folder = MEMORY if os.access(MEMORY, os.W_OK) else Path(tempfile.gettempdir())
+        digest = hashlib.blake2b(os.fsencode(data_dir.resolve()), digest_size=8).hexdigest()
+        self.path = folder / f"provider-health-bridge-{os.getuid()}-{digest}"
+
+    def write(self, state: Spared) -> None:
+        """Put the newest state there. Raises OSError when there is no room for that either."""
+        snapshot = None if state.snapshot is None else codec.dump_snapshot(state.snapshot).hex()
+        content = orjson.dumps([state.poll, snapshot, state.failing_since, state.good_clock, state.why])
+        descriptor, name = tempfile.mkstemp(prefix=f"{self.path.name}.", dir=self.path.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+            Path(name).replace(self.path)
+        except BaseException:
+            Path(name).unlink()
+            raise
+
+    def read(self) -> Spared | None:
+        """What was put there last; None when nothing is there, or nothing that we wrote."""
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            with os.fdopen(descriptor, "rb") as file:
+                if os.fstat(descriptor).st_uid != os.getuid():
+                    return None
+                poll, snapshot, *rest = orjson.loads(file.read())
+            known = None if snapshot is None else codec.load_snapshot(bytes.fromhex(snapshot))
+            return Spared(Poll(**poll), known, *rest)
+        except OSError:
+            return None
+        except codec.CORRUPT:
+            return None
+
+    def clear(self) -> None:
+        """Take it away."""
+        self.path.unlink(missing_ok=True)
