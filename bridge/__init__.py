@@ -18,7 +18,7 @@ from bridge.history.store import Store
 from bridge.poller import Poller
 from bridge.queries.cache import AnswerCache
 from bridge.settings import ConfigurationError, Settings, load
-from bridge.web import auth, errors, exposition, oncall, operations, simplejson
+from bridge.web import auth, errors, events, exposition, oncall, operations, simplejson, simpod
 
 MAX_BODY_BYTES = 1024 * 1024
 
@@ -72,7 +72,7 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.time) ->
     exposition.register(app, metrics)
     auth.register(app, settings)
     errors.register(app)
-    for face in (oncall, simplejson, operations):
+    for face in (oncall, simplejson, events, simpod, operations):
         app.register_blueprint(face.blueprint)
         app.register_blueprint(face.blueprint, url_prefix="/api", name=f"api_{face.blueprint.name}")
     return app

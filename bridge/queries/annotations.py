@@ -21,11 +21,13 @@ from numpy.typing import NDArray
 
 from bridge.history.store import Store
 from bridge.model import Event, Key
-from bridge.queries.targets import MAX_TEXT_CHARACTERS, Target, TargetError, nearest, parse
+from bridge.queries.targets import MAX_TEXT_CHARACTERS, Matcher, Target, TargetError, nearest, parse
 from bridge.queries.timerange import TimeRange
 from bridge.queries.view import View, clock, duration
 
 KINDS = ("circuit", "status", "roster", "gateway")
+EVERY_KIND = "annotations"
+"""As a target is written: ``annotations{kind="circuit"}``."""
 MAX_PICKS = 8
 """Kinds, with a selector each, that one query may name."""
 MAX_EVENTS = 1_000
@@ -68,14 +70,17 @@ class Annotation:
     """``alerting``, ``ok``, ``pending`` or ``no_data``: Grafana colours by it."""
 
 
-def annotate(query: str, span: TimeRange, view: View, store: Store, *, kept_since: float) -> list[Annotation]:
+def annotate(
+    query: str, span: TimeRange, view: View, store: Store, *, kept_since: float, filters: Sequence[Matcher] = ()
+) -> list[Annotation]:
     """Everything the query picks that overlaps the range, and nothing else; by the time it began.
 
     An outage that lasts ends at the end of the range, or now if that is earlier. ``kept_since`` is the time before
     which events may have been pruned: an outage whose beginning is no longer recorded is drawn from then at most.
-    Raises TargetError for a query that cannot be read.
+    ``filters`` narrow what the query picks; one on a label that an event lacks is not asked. Raises TargetError for a
+    query that cannot be read.
     """
-    selection = Selection(query)
+    selection = Selection(query, filters)
     if span.start > view.now:
         return []
     scene = _Scene(selection, TimeRange(span.start, min(span.end, view.now)), view, store, kept_since)
@@ -115,21 +120,37 @@ class _Drawn:
 class Selection:
     """What an annotation query picks: kinds, each with a selector or without; everything when it is empty.
 
-    Raises TargetError for one that cannot be read.
+    ``annotations`` stands for every kind. Raises TargetError for a query that cannot be read.
     """
 
-    def __init__(self, query: str) -> None:
+    def __init__(self, query: str, filters: Sequence[Matcher] = ()) -> None:
         self._picks = _read(query)
+        self._filters = filters
 
     @property
     def kinds(self) -> frozenset[str]:
         """The kinds that are picked at all."""
-        return frozenset(pick.metric for pick in self._picks) or frozenset(KINDS)
+        conditions = [matcher for matcher in self._filters if matcher.label == "kind"]
+        return frozenset(
+            kind
+            for kind in KINDS
+            if (not self._picks or any(_names(pick, kind) for pick in self._picks))
+            and all(matcher.matches({"kind": kind}) for matcher in conditions)
+        )
 
     def takes(self, kind: str, key: Key) -> bool:
         """Whether events of this kind, provider and model are picked."""
         labels = {"kind": kind, "provider": key.provider, "model": key.model}
-        return not self._picks or any(pick.metric == kind and _matches(pick, labels) for pick in self._picks)
+        if not all(matcher.matches(labels) for matcher in self._filters if labels.get(matcher.label)):
+            return False
+        return not self._picks or any(_names(pick, kind) and _matches(pick, labels) for pick in self._picks)
+
+
+def _names(pick: Target, kind: str) -> bool:
+    """Whether a pick is about this kind at all, whatever it says of providers and models."""
+    if pick.metric != EVERY_KIND:
+        return pick.metric == kind
+    return all(matcher.matches({"kind": kind}) for matcher in pick.matchers if matcher.label == "kind")
 
 
 def _matches(pick: Target, labels: Mapping[str, str]) -> bool:
@@ -170,7 +191,7 @@ def _read(query: str) -> list[Target]:
             raise TargetError(f"an annotation query names at most {MAX_PICKS} kinds", _HINT)
         # With blanks before it, a part's errors name positions in the whole query.
         pick = parse(" " * start + text[start:end])
-        if pick.metric not in KINDS:
+        if pick.metric not in (*KINDS, EVERY_KIND):
             close = nearest(pick.metric, KINDS)
             did_you_mean = f"; did you mean {close!r}?" if close else ""
             raise TargetError(f"unknown kind of annotation {pick.metric[:80]!r}{did_you_mean}", _HINT)

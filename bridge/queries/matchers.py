@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import string
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -107,6 +107,13 @@ def matcher(label: str, op: str, value: str) -> Matcher:
     if op in ("=~", "!~"):
         op, value = in_prometheus_terms(op, value)
     return Matcher(label, op, value)
+
+
+def any_of(label: str, values: Collection[str]) -> Matcher:
+    """A matcher for label values of which each stands for itself. Raises :class:`TargetError` as ``matcher`` does."""
+    if len(values) == 1:
+        return matcher(label, "=", next(iter(values)))
+    return matcher(label, "=~", "|".join(value.translate(_REGEX_ESCAPES) for value in values))
 
 
 # Values: from what stands between the quotes to Prometheus' terms, and back.

@@ -62,10 +62,11 @@ def text_table(table: Table, now: float) -> str:
     Times of the last 24 h before ``now`` stand without their date. Columns that say the same in every row, and are
     declared so (``once``), stand above the table.
     """
+    columns = [column for column in table.columns if not column.unread]
     cells = [
-        [_cell(value, column, now) for value, column in zip(row, table.columns, strict=True)] for row in table.rows
+        [_cell(value, column, now) for value, column in zip(row, table.columns, strict=True) if not column.unread]
+        for row in table.rows
     ]
-    columns = list(table.columns)
     if not cells:
         return "  ".join(column.short or column.title for column in columns) + "\n(no rows)\n"
     heading: list[str] = []
