@@ -341,6 +341,15 @@ class TestTheQuery:
                 ["circuit groq", "status openai", "gateway"],
             ),
             ("{roster,gateway}", ["roster mistral", "gateway"]),
+            (
+                "annotations",
+                ["circuit openai", "circuit groq", "status openai", "status groq", "roster mistral", "gateway"],
+            ),
+            ('annotations{provider="groq"}', ["circuit groq", "status groq", "gateway"]),
+            ('annotations{kind="circuit"}', ["circuit openai", "circuit groq"]),
+            ('annotations{kind=~"status|roster",provider!="groq"}', ["status openai", "roster mistral"]),
+            ('annotations{kind!="gateway",provider="groq"},gateway', ["circuit groq", "status groq", "gateway"]),
+            ('annotations{kind="circus"}', []),
         ],
     )
     def test_a_query_picks_kinds_and_selectors(self, query: str, tags: list[str]) -> None:
