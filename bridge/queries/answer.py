@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from bridge.history.remote import RemoteHistory
 from bridge.history.store import Store
 from bridge.queries import tables
-from bridge.queries.annotations import EVERY_KIND, annotate
+from bridge.queries.annotations import annotate
 from bridge.queries.catalog import TABLES, Metric, metric
 from bridge.queries.payloads import NOTHING_CHOSEN, Choice
+from bridge.queries.selection import EVERY_KIND
 from bridge.queries.series import Recorded, Series, Steps, current
 from bridge.queries.tables import Table
 from bridge.queries.targets import Matcher, Target, TargetError, parse

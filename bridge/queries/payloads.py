@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from bridge.queries.annotations import KINDS
 from bridge.queries.catalog import CIRCUIT_WORDS, labels_of
 from bridge.queries.matchers import in_prometheus_terms, literals
 from bridge.queries.search import values
+from bridge.queries.selection import KINDS
 from bridge.queries.targets import MAX_LEGEND_CHARACTERS, Matcher, Target, TargetError, any_of, parse
 from bridge.queries.view import View
 

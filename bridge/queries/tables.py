@@ -92,11 +92,11 @@ EXPLAIN_COLUMNS = (
     Column("Note"),
 )
 ANNOTATIONS_COLUMNS = (
-    Column("time", "time"),
-    Column("timeEnd", "time"),
-    Column("title"),
-    Column("text"),
-    Column("tags"),
+    Column("time", "time", short="From"),
+    Column("timeEnd", "time", short="To"),
+    Column("title", short="What"),
+    Column("text", short="Why"),
+    Column("tags", unread=True),
     Column("id", unread=True),
     Column("newState", unread=True),
 )

@@ -20,7 +20,8 @@ ALL_OF = {
     "state": "every state",
     "kind": "every kind",
 }
-LEGEND = {"name": "legend", "label": "Legend", "type": "input", "placeholder": "{{provider}}", "width": 40}
+WIDTH = 40
+"""Of an input, in the editor's own units of 8 pixels."""
 
 blueprint = Blueprint("simpod", __name__)
 
@@ -45,16 +46,17 @@ def metrics() -> Response:
 
 def _payloads(name: str) -> list[dict[str, Any]]:
     choices = [
-        {
-            "name": label,
-            "label": label.capitalize(),
-            "type": "multi-select",
-            "placeholder": ALL_OF[label],
-            "width": 40,
-        }
-        for label in labels_of(name)
+        _payload(label, "multi-select", placeholder)
+        for label, placeholder in ALL_OF.items()
+        if label in labels_of(name)
     ]
-    return choices if name in TABLES else [*choices, LEGEND]
+    if name in TABLES:
+        return choices
+    return [*choices, _payload("legend", "input", " ".join(f"{{{{{label}}}}}" for label in labels_of(name)))]
+
+
+def _payload(name: str, kind: str, placeholder: str) -> dict[str, Any]:
+    return {"name": name, "label": name.capitalize(), "type": kind, "placeholder": placeholder, "width": WIDTH}
 
 
 @blueprint.post("/metric-payload-options")

@@ -146,6 +146,10 @@ class TestTables:
         [row] = get(site, "/query?target=circuits{provider='groq'}&format=rows")
         assert row["Since"] == "2027-01-15T08:00:30.000Z"
 
+    def test_series_asked_for_as_a_table_give_its_columns(self, site: Site) -> None:
+        found = get(site, "/query?target=provider_status&type=table&format=rows")
+        assert found[0] == {"Time": LAST, "provider": "groq", "Value": 3.0}
+
     def test_tables_of_one_kind_are_one_table(self, site: Site) -> None:
         path = "/query?target=explain{provider='groq'}&target=explain{provider='openai'}&format=rows"
         assert {row["Provider"] for row in get(site, path)} == {"groq", "openai"}
