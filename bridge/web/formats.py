@@ -12,6 +12,7 @@ from flask import Response
 from bridge.queries.answer import Answer, SeriesAnswer
 from bridge.queries.series import Recorded, Series
 from bridge.queries.tables import Table
+from bridge.web.text import printable
 from bridge.web.tooltips import drawn
 
 MAX_WARNING_CHARACTERS = 500
@@ -45,7 +46,7 @@ def warned(response: Response, recorded: Recorded | None) -> Response:
 def with_warning(response: Response, notices: Sequence[str]) -> Response:
     """The response, with what there is to say of it in a ``Warning`` header."""
     if notices:
-        said = "; ".join(dict.fromkeys(notices))[:MAX_WARNING_CHARACTERS]
+        said = printable("; ".join(dict.fromkeys(notices))[:MAX_WARNING_CHARACTERS])
         plain = said.encode("ascii", "replace").decode().replace("\\", "/").replace('"', "'")
         response.headers["Warning"] = f'199 - "{plain}"'
     return response

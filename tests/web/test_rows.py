@@ -178,6 +178,13 @@ class TestErrors:
         assert [row["target"] for row in response.get_json()] == ["gateway_up"]
         assert "did you mean 'gateway_up'" in response.headers["Warning"]
 
+    def test_nothing_of_a_target_breaks_the_header(self, site: Site) -> None:
+        bad = quote('x\r\nSet-Cookie: a="b"\\\u202e é')
+        response = site.get(f"/query?target={bad}&target=gateway_up&format=csv")
+        assert response.status_code == 200
+        assert "Set-Cookie" not in response.headers
+        assert response.headers["Warning"].isprintable()
+
     def test_bad_ones_alone_are_a_400(self, site: Site) -> None:
         assert site.get("/query?target=gateway_down&format=csv").status_code == 400
 
