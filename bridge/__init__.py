@@ -15,7 +15,7 @@ from bridge.history.remote import RemoteHistory
 from bridge.history.store import Store
 from bridge.queries.cache import AnswerCache
 from bridge.settings import ConfigurationError, Settings, load
-from bridge.web import auth, compression, errors, exposition, oncall, operations, simplejson
+from bridge.web import auth, compression, errors, events, exposition, oncall, operations, simplejson, simpod
 
 MAX_BODY_BYTES = 1024 * 1024
 
@@ -54,7 +54,7 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.time) ->
     compression.register(app)
     auth.register(app, settings)
     errors.register(app)
-    for face in (oncall, simplejson, operations):
+    for face in (oncall, simplejson, events, simpod, operations):
         app.register_blueprint(face.blueprint)
         app.register_blueprint(face.blueprint, url_prefix="/api", name=f"api_{face.blueprint.name}")
     return app

@@ -92,6 +92,11 @@ class Store:
         return self.database.path
 
     @property
+    def retention_seconds(self) -> float:
+        """How long the log is kept."""
+        return self._retention_seconds
+
+    @property
     def damage(self) -> str:
         """What was wrong with a file that was set aside; empty when none was."""
         return self.database.damage

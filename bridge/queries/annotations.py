@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,13 +20,11 @@ from numpy.typing import NDArray
 
 from bridge.history.store import Store
 from bridge.model import Event, Key
-from bridge.queries.targets import MAX_TEXT_CHARACTERS, Target, TargetError, nearest, parse
+from bridge.queries.selection import Selection
+from bridge.queries.targets import Matcher
 from bridge.queries.timerange import TimeRange
 from bridge.queries.view import View, clock, duration
 
-KINDS = ("circuit", "status", "roster", "gateway")
-MAX_PICKS = 8
-"""Kinds, with a selector each, that one query may name."""
 MAX_EVENTS = 1_000
 """Of more the newest are shown, and one event that says how many are not."""
 CROWDED_EVENTS = 300
@@ -50,7 +47,6 @@ _COLOURS = {
 """Grafana's words for red, yellow and green; whatever is not here is ``no_data``, grey."""
 _ENDINGS = {"CLOSED": "closed", "": "gone", "up": "back"}
 _ROSTER_TITLES = {"present": "appeared", "absent": "vanished"}
-_HINT = 'annotations are circuit, status, roster and gateway, each alone or like circuit{provider=~"openai|groq"}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +64,17 @@ class Annotation:
     """``alerting``, ``ok``, ``pending`` or ``no_data``: Grafana colours by it."""
 
 
-def annotate(query: str, span: TimeRange, view: View, store: Store, *, kept_since: float) -> list[Annotation]:
+def annotate(
+    query: str, span: TimeRange, view: View, store: Store, *, kept_since: float, filters: Sequence[Matcher] = ()
+) -> list[Annotation]:
     """Everything the query picks that overlaps the range, and nothing else; by the time it began.
 
     An outage that lasts ends at the end of the range, or now if that is earlier. ``kept_since`` is the time before
     which events may have been pruned: an outage whose beginning is no longer recorded is drawn from then at most.
-    Raises TargetError for a query that cannot be read.
+    ``filters`` narrow what the query picks; one on a label that an event lacks is not asked. Raises TargetError for a
+    query that cannot be read.
     """
-    selection = Selection(query)
+    selection = Selection(query, filters)
     if span.start > view.now:
         return []
     scene = _Scene(selection, TimeRange(span.start, min(span.end, view.now)), view, store, kept_since)
@@ -107,92 +106,6 @@ class _Drawn:
     start: float
     end: float
     build: Callable[[], Annotation]
-
-
-# Reading the query
-
-
-class Selection:
-    """What an annotation query picks: kinds, each with a selector or without; everything when it is empty.
-
-    Raises TargetError for one that cannot be read.
-    """
-
-    def __init__(self, query: str) -> None:
-        self._picks = _read(query)
-
-    @property
-    def kinds(self) -> frozenset[str]:
-        """The kinds that are picked at all."""
-        return frozenset(pick.metric for pick in self._picks) or frozenset(KINDS)
-
-    def takes(self, kind: str, key: Key) -> bool:
-        """Whether events of this kind, provider and model are picked."""
-        labels = {"kind": kind, "provider": key.provider, "model": key.model}
-        return not self._picks or any(pick.metric == kind and _matches(pick, labels) for pick in self._picks)
-
-
-def _matches(pick: Target, labels: Mapping[str, str]) -> bool:
-    """Whether a selector lets these labels through.
-
-    Grafana gives a variable's only value without escapes even where an expression is wanted, so a label that is the
-    expression's own text always matches it (``gpt-4o+search``).
-    """
-    for matcher in pick.matchers:
-        if matcher.op in ("=~", "!~") and labels.get(matcher.label, "") == matcher.value:
-            accepted = matcher.op == "=~"
-        else:
-            accepted = matcher.matches(labels)
-        if not accepted:
-            return False
-    return True
-
-
-_MARKS = re.compile(r"\\.|[\"'{},]", re.DOTALL)
-_LISTED_KINDS = re.compile(r"\{[a-z,\s]*\}")
-
-
-def _read(query: str) -> list[Target]:
-    """The kinds and selectors of a query; none for everything."""
-    if len(query) > MAX_TEXT_CHARACTERS:
-        raise TargetError(
-            f"the annotation query is too long ({len(query):,} characters)",
-            f"it has at most {MAX_TEXT_CHARACTERS:,} characters",
-        )
-    text = query.strip()
-    if _LISTED_KINDS.fullmatch(text):
-        text = text[1:-1]
-    picks: list[Target] = []
-    for start, end in _parts(text):
-        if not text[start:end].strip():
-            continue
-        if len(picks) == MAX_PICKS:
-            raise TargetError(f"an annotation query names at most {MAX_PICKS} kinds", _HINT)
-        # With blanks before it, a part's errors name positions in the whole query.
-        pick = parse(" " * start + text[start:end])
-        if pick.metric not in KINDS:
-            close = nearest(pick.metric, KINDS)
-            did_you_mean = f"; did you mean {close!r}?" if close else ""
-            raise TargetError(f"unknown kind of annotation {pick.metric[:80]!r}{did_you_mean}", _HINT)
-        picks.append(pick)
-    return picks
-
-
-def _parts(text: str) -> Iterable[tuple[int, int]]:
-    """Where the parts between commas begin and end. A comma in braces or quotes separates nothing."""
-    start, depth, quote = 0, 0, ""
-    for found in _MARKS.finditer(text):
-        mark = found[0]
-        if quote:
-            quote = "" if mark == quote else quote
-        elif mark in ("'", '"'):
-            quote = mark
-        elif mark in ("{", "}"):
-            depth += 1 if mark == "{" else -1
-        elif mark == "," and depth <= 0:
-            yield start, found.start()
-            start = found.end()
-    yield start, len(text)
 
 
 # From events to outages

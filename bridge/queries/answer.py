@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from bridge.history.remote import RemoteHistory
 from bridge.history.store import Store
 from bridge.queries import tables
+from bridge.queries.annotations import annotate
 from bridge.queries.catalog import TABLES, Metric, metric
+from bridge.queries.payloads import NOTHING_CHOSEN, Choice
+from bridge.queries.selection import EVERY_KIND
 from bridge.queries.series import Recorded, Series, Steps, current
 from bridge.queries.tables import Table
 from bridge.queries.targets import Matcher, Target, TargetError, parse
 from bridge.queries.timerange import TimeRange
 from bridge.queries.view import View
 
-TRANSITIONS_WITHOUT_RANGE_SECONDS = 86_400.0
+EVENTS_WITHOUT_RANGE_SECONDS = 86_400.0
 MAX_TABLE_ROWS = 20_000
 
 
@@ -26,7 +29,10 @@ class Ask:
     text: str
     ref_id: str | None = None
     as_table: bool = False
-    legend: str | None = None
+    choice: Choice = NOTHING_CHOSEN
+    """What its payload chooses."""
+    annotation: bool = False
+    """True for one whose text is an annotation query, empty for everything."""
     mistake: TargetError | None = None
     """What is wrong with it, where that shows before its text is read."""
 
@@ -92,8 +98,12 @@ def answer(request: Request, view: View, store: Store, recorded: Recorded | None
 
 
 def _answer_one(ask: Ask, request: Request, view: View, store: Store, recorded: Recorded | None) -> Answer:
-    target = parse(ask.text)
     notices = (view.trouble,) if view.trouble else ()
+    if ask.annotation:
+        return Answer(ask, table=_annotations(ask, request, view, store), notices=notices)
+    target = ask.choice.of(parse(ask.text))
+    if target.metric == EVERY_KIND:
+        return Answer(ask, table=_annotations(ask, request, view, store), notices=notices)
     if target.metric in TABLES:
         table = _table(target, request, view, store)
         if len(table.rows) > MAX_TABLE_ROWS:
@@ -109,12 +119,16 @@ def _answer_one(ask: Ask, request: Request, view: View, store: Store, recorded: 
         notices = (*notices, *dict.fromkeys(recorded.troubles[told:]))
     if ask.as_table:
         return Answer(ask, table=tables.of_series(wanted, series), notices=notices)
-    return Answer(ask, series=[_named(one, target, ask, wanted) for one in series], notices=notices)
+    return Answer(ask, series=[SeriesAnswer(target.name(one.labels), one, wanted) for one in series], notices=notices)
 
 
-def _named(series: Series, target: Target, ask: Ask, wanted: Metric) -> SeriesAnswer:
-    named = target if target.legend or not ask.legend else replace(target, legend=ask.legend)
-    return SeriesAnswer(named.name(series.labels), series, wanted)
+def _annotations(ask: Ask, request: Request, view: View, store: Store) -> Table:
+    """Annotations as a table: drawn over a panel, but where they are asked for as a table."""
+    span = request.span or TimeRange(max(0.0, view.now - EVENTS_WITHOUT_RANGE_SECONDS), view.now)
+    kept_since = view.now - store.retention_seconds
+    filters = (*request.filters, *ask.choice.matchers)
+    found = annotate(ask.text, span, view, store, kept_since=kept_since, filters=filters)
+    return tables.of_annotations(found, tooltips=ask.annotation or not ask.as_table)
 
 
 def _table(target: Target, request: Request, view: View, store: Store) -> Table:
@@ -123,7 +137,7 @@ def _table(target: Target, request: Request, view: View, store: Store) -> Table:
         return let_through and target.matches(labels)
 
     if target.metric == "transitions":
-        span = request.span or TimeRange(view.now - TRANSITIONS_WITHOUT_RANGE_SECONDS, view.now)
+        span = request.span or TimeRange(view.now - EVENTS_WITHOUT_RANGE_SECONDS, view.now)
         return tables.transitions(store.events(span.start, span.end), wanted)
     table = {"providers": tables.providers, "circuits": tables.circuits, "explain": tables.explain}[target.metric]
     return table(view, wanted)

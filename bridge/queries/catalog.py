@@ -83,8 +83,24 @@ TABLES: Mapping[str, str] = MappingProxyType(
         "circuits": "a row a circuit, worst first",
         "transitions": "what changed in the range, newest first",
         "explain": 'each number behind a verdict, as explain{provider="openai"}',
+        "annotations": "what happened in the range, drawn over a panel of series; listed as a table",
     }
 )
+TABLE_LABELS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "providers": ("provider", "status"),
+        "circuits": ("provider", "model", "state"),
+        "transitions": ("provider", "model", "kind"),
+        "explain": ("provider",),
+        "annotations": ("provider", "model", "kind"),
+    }
+)
+"""What each table's rows can be chosen by."""
+
+
+def labels_of(name: str) -> tuple[str, ...]:
+    """The labels that a metric's series, or a table's rows, can be chosen by. Raises TargetError as ``metric`` does."""
+    return TABLE_LABELS[name] if name in TABLE_LABELS else metric(name).labels
 
 
 def metric(name: str) -> Metric:

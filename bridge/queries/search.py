@@ -13,26 +13,27 @@ TAG_KEYS = ("provider", "model", "status")
 _LABEL_VALUES = re.compile(r"label_values\(\s*(?:[^,()]*,\s*)?([a-z]+)\s*\)", re.ASCII)
 
 
-def search(view: View, text: str) -> list[str]:
+def search(view: View, text: str, filters: Sequence[Matcher] = ()) -> list[str]:
     """Names that hold what was typed, all of them for nothing; or the values a variable's query asks for.
 
     Variable queries: ``providers``, ``models``, ``models{provider="openai"}``, ``label_values(provider)``, ``metrics``.
+    ``filters`` narrow the values of labels.
     """
     text = text.strip()
-    values = _variable(view, text)
+    values = _variable(view, text, filters)
     if values is not None:
         return values
     names = [*METRICS, *TABLES, *OLD_NAMES]
     return [name for name in names if text.lower() in name]
 
 
-def _variable(view: View, text: str) -> list[str] | None:
+def _variable(view: View, text: str, filters: Sequence[Matcher]) -> list[str] | None:
     """A variable query's values; None when the text is no variable query."""
     if text == "metrics":
         return list(METRICS)
     asked = _LABEL_VALUES.fullmatch(text)
     if asked:
-        return values(view, asked.group(1))
+        return values(view, asked.group(1), filters)
     if not text.startswith(("providers", "models")):
         return None
     try:
@@ -41,7 +42,7 @@ def _variable(view: View, text: str) -> list[str] | None:
         return None
     if target.metric not in ("providers", "models"):
         return None
-    return values(view, target.metric.removesuffix("s"), target.matchers)
+    return values(view, target.metric.removesuffix("s"), (*target.matchers, *filters))
 
 
 def values(view: View, label: str, matchers: Sequence[Matcher] = ()) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bridge.model import Circuit, CircuitState, Event, Verdict
+from bridge.queries.annotations import Annotation
 from bridge.queries.catalog import CIRCUIT_WORDS, Metric
 from bridge.queries.series import Series
 from bridge.queries.view import View
@@ -17,7 +18,8 @@ Cell = str | float | bool | None
 class Column:
     """A column: its title, Grafana's type, and the unit its numbers are in (Grafana's id; ``age``: seconds ago).
 
-    ``short`` is its title where room is scarce; ``once``: where all rows say the same, text says it once, above.
+    ``short`` is its title where room is scarce; ``once``: where all rows say the same, text says it once, above;
+    ``unread``: only programs need it, so text leaves it out.
     """
 
     title: str
@@ -25,15 +27,20 @@ class Column:
     unit: str = ""
     short: str = ""
     once: bool = False
+    unread: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Columns, and rows of as many cells; None for what is not known. Times are epoch milliseconds."""
+    """Columns, and rows of as many cells; None for what is not known. Times are epoch milliseconds.
+
+    ``tooltips``: Grafana draws the rows as annotations, and shows their texts as HTML.
+    """
 
     name: str
     columns: tuple[Column, ...]
     rows: Sequence[Sequence[Cell]]
+    tooltips: bool = False
 
 
 Wanted = Callable[[dict[str, str]], bool]
@@ -83,6 +90,15 @@ EXPLAIN_COLUMNS = (
     Column("Age", "number", "s", once=True),
     Column("Source"),
     Column("Note"),
+)
+ANNOTATIONS_COLUMNS = (
+    Column("time", "time", short="From"),
+    Column("timeEnd", "time", short="To"),
+    Column("title", short="What"),
+    Column("text", short="Why"),
+    Column("tags", unread=True),
+    Column("id", unread=True),
+    Column("newState", unread=True),
 )
 
 
@@ -228,6 +244,23 @@ def _circuit_evidence(view: View, circuit: Circuit, reporters: str) -> list[Cell
         reporters if circuit.source == "gateway" and reporters else circuit.source,
         note,
     ]
+
+
+def of_annotations(found: Sequence[Annotation], *, tooltips: bool) -> Table:
+    """A row an event, as Grafana takes annotations from a table: points end as they start, tags stand in one text."""
+    rows: list[list[Cell]] = [
+        [
+            milliseconds(one.start),
+            milliseconds(one.end),
+            one.title,
+            one.text,
+            ",".join(one.tags),
+            one.id,
+            one.new_state,
+        ]
+        for one in found
+    ]
+    return Table("annotations", ANNOTATIONS_COLUMNS, rows, tooltips)
 
 
 def of_series(metric: Metric, series: Sequence[Series]) -> Table:

@@ -13,6 +13,8 @@ DEFAULT_RANGE_SECONDS = 3600.0
 MAX_TIME = 253_402_300_800.0
 """The first second of the year 10000: every time is before it, and not before 1970."""
 
+MAX_URL_SECONDS = 1e11
+"""A number of a URL below it is seconds."""
 _MAX_CHARACTERS = 64
 _SHOWN_CHARACTERS = 80
 _ACCEPTED = (
@@ -58,6 +60,18 @@ def parse_time(value: object, now: float, *, round_up: bool = False) -> float:
     return _in_calendar(seconds, _show(value))
 
 
+def url_time(text: str) -> str:
+    """A time of a URL, as ``parse_time`` reads it.
+
+    A number too small for milliseconds (before March 1973) is epoch seconds, as Grafana's ``${__from:date:seconds}``
+    gives them. The ``+`` of a zone, which a URL turns into a blank unless it is escaped, is one again.
+    """
+    text = text.strip()
+    if len(text) <= _MAX_CHARACTERS and _NUMBER.fullmatch(text) and abs(float(text)) < MAX_URL_SECONDS:
+        return repr(float(text) * 1000)
+    return _LOST_PLUS.sub(r"\1+\2", text)
+
+
 def parse_range(start: object, end: object, now: float) -> TimeRange:
     """Read a range. A missing end (``None`` or empty) is now, a missing start an hour before the end.
 
@@ -93,6 +107,7 @@ def parse_count(value: object, *, default: int, lowest: int, highest: int, name:
 # One step of a relative time, and the sizes of what is a fixed number of seconds in UTC.
 _STEP = re.compile(r"([+-])([0-9]{0,10})([smhdwMy])|/([smhdwMy])")
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_LOST_PLUS = re.compile(r"(:[0-9]{2}(?:[.,][0-9]+)?) ([0-9]{2}:?[0-9]{2})\Z")
 _FIRST_MONDAY = 4 * 86_400.0  # 1970-01-05
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
 _ISO = re.compile(

@@ -13,6 +13,8 @@ from bridge.queries.answer import Answer, SeriesAnswer
 from bridge.queries.series import Recorded, Series
 from bridge.queries.tables import Table
 from bridge.web.compression import is_compressed
+from bridge.web.text import printable
+from bridge.web.tooltips import drawn
 
 MAX_WARNING_CHARACTERS = 500
 
@@ -43,8 +45,13 @@ def text_response(text: str, *, status: int = 200) -> Response:
 
 def warned(response: Response, recorded: Recorded | None) -> Response:
     """The response, with a ``Warning`` header where a remote history did not answer all that was asked of it."""
-    if recorded is not None and recorded.troubles:
-        said = "; ".join(dict.fromkeys(recorded.troubles))[:MAX_WARNING_CHARACTERS]
+    return with_warning(response, () if recorded is None else recorded.troubles)
+
+
+def with_warning(response: Response, notices: Sequence[str]) -> Response:
+    """The response, with what there is to say of it in a ``Warning`` header."""
+    if notices:
+        said = printable("; ".join(dict.fromkeys(notices))[:MAX_WARNING_CHARACTERS])
         plain = said.encode("ascii", "replace").decode().replace("\\", "/").replace('"', "'")
         response.headers["Warning"] = f'199 - "{plain}"'
     return response
@@ -58,8 +65,11 @@ def simple_json(answers: Sequence[Answer]) -> list[dict[str, Any]]:
         notices = [{"severity": "error", "text": answer.error.told}] if answer.error else []
         if answer.notices:
             notices.append({"severity": "warning", "text": "; ".join(answer.notices)})
-        if notices:
-            common["meta"] = {"notices": notices}
+        meta: dict[str, Any] = {"notices": notices} if notices else {}
+        if answer.table is not None and answer.table.tooltips and not answer.ask.annotation:
+            meta["dataTopic"] = "annotations"  # Grafana draws it over the panel's series
+        if meta:
+            common["meta"] = meta
         if answer.table is not None:
             body.append(_json_table(answer.table) | common)
         elif answer.error is not None:
@@ -94,4 +104,4 @@ def _json_table(table: Table) -> dict[str, Any]:
         if column.unit:
             described["unit"] = column.unit
         columns.append(described)
-    return {"type": "table", "name": table.name, "columns": columns, "rows": table.rows}
+    return {"type": "table", "name": table.name, "columns": columns, "rows": drawn(table).rows}

@@ -9,7 +9,7 @@ from bridge.queries import answer as answers
 from bridge.queries.answer import Ask, Request
 from bridge.queries.series import Steps
 from bridge.queries.targets import matcher, nearest
-from bridge.web import board, formats, text
+from bridge.web import board, formats, rows, text
 from bridge.web.errors import ApiError
 
 blueprint = Blueprint("oncall", __name__)
@@ -27,7 +27,7 @@ def status_board() -> Response:
 
 @blueprint.get("/providers")
 def providers() -> Response:
-    """The providers table, as JSON, or as text with ``format=text``."""
+    """The providers table, as JSON, or with ``format=text``, ``rows`` or ``csv``."""
     return _table("providers")
 
 
@@ -51,6 +51,9 @@ def _table(name: str, provider: str | None = None) -> Response:
     asked = Request((Ask(name),), None, Steps(1, 0.0), filters)
     view = bridge.view()
     answered = answers.answer(asked, view, bridge.store, None)
-    if request.args.get("format") == "text":
+    wanted = request.args.get("format")
+    if wanted == "text":
         return formats.text_response(text.render(answered, view.now))
+    if wanted in rows.FORMATS:
+        return rows.response(wanted, answered, view, current=True)
     return formats.json_response(formats.simple_json(answered)[0])

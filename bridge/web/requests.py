@@ -10,10 +10,11 @@ from typing import Any
 import orjson
 from flask import Request as HttpRequest
 
-from bridge.queries.answer import Ask, Request
+from bridge.queries.answer import EVENTS_WITHOUT_RANGE_SECONDS, Ask, Request
 from bridge.queries.series import Steps
-from bridge.queries.targets import MAX_LEGEND_CHARACTERS, Matcher, TargetError, matcher
-from bridge.queries.timerange import TimeRange, parse_count, parse_range
+from bridge.queries.targets import Matcher, TargetError, matcher
+from bridge.queries.timerange import TimeRange, parse_count, parse_range, url_time
+from bridge.web.asks import EXAMPLE, ask, kind_of
 from bridge.web.errors import HINTS, ApiError
 
 MAX_TARGETS = 100
@@ -22,13 +23,9 @@ DEFAULT_POINTS = 1_000
 MOST_POINTS = 11_000
 """As Prometheus allows."""
 YEAR_MILLISECONDS = 366 * 86_400_000
-PLACEHOLDER = "select metric"
-ANNOTATIONS_WITHOUT_RANGE_SECONDS = 86_400.0
 MAX_ECHO_BYTES = 4_096
 """An annotation is echoed in each of its events, so a large one would multiply."""
 MAX_NAME_CHARACTERS = 200
-EXAMPLE = '{"targets": [{"target": "provider_health_score"}], "range": {"from": "now-1h", "to": "now"}}'
-
 EXAMPLE_ANNOTATION = '{"range": {"from": "now-6h", "to": "now"}, "annotation": {"query": "circuit"}}'
 
 
@@ -59,12 +56,12 @@ def json_object(request: HttpRequest) -> dict[str, Any]:
     except orjson.JSONDecodeError as error:
         raise ApiError(400, f"the body is not JSON: {error}", f"send a body like {EXAMPLE}") from None
     if not isinstance(content, dict):
-        raise ApiError(400, f"the body is JSON, but {_kind(content)} and no object", f"send a body like {EXAMPLE}")
+        raise ApiError(400, f"the body is JSON, but {kind_of(content)} and no object", f"send a body like {EXAMPLE}")
     return content
 
 
 def from_body(body: Mapping[str, Any], now: float) -> Request:
-    """A Simple JSON (or simPod) query. Hidden and empty targets are skipped.
+    """A Simple JSON (or simPod) query. Hidden and empty targets are skipped; simPod asks for annotations here too.
 
     Raises ApiError, TargetError or TimeError, each saying what would be right.
     """
@@ -72,11 +69,12 @@ def from_body(body: Mapping[str, Any], now: float) -> Request:
         raise ApiError(400, "the body has no targets", f"send a body like {EXAMPLE}")
     targets = body["targets"]
     if not isinstance(targets, list):
-        raise ApiError(400, f"targets is {_kind(targets)}, not a list", f"send a body like {EXAMPLE}")
+        raise ApiError(400, f"targets is {kind_of(targets)}, not a list", f"send a body like {EXAMPLE}")
     _check_count(targets)
-    asks = [ask for number, target in enumerate(targets, start=1) if (ask := _ask(target, number)) is not None]
+    drawn = _draws_annotations(body)
+    asks = [ask(target, number, annotation=drawn) for number, target in enumerate(targets, start=1)]
     return Request(
-        asks=tuple(asks),
+        asks=tuple(one for one in asks if one is not None),
         span=_span(body.get("range"), now),
         relative="now" in str(body.get("range")),
         steps=_steps(body.get("maxDataPoints"), body.get("intervalMs")),
@@ -91,12 +89,16 @@ def from_arguments(request: HttpRequest, now: float) -> Request:
     if not targets:
         raise ApiError(400, "no target is given", "ask like /query?target=providers&format=text")
     _check_count(targets)
-    start, end = arguments.get("from"), arguments.get("to")
     return Request(
         asks=tuple(Ask(text, as_table=arguments.get("type") == "table") for text in targets),
-        span=parse_range(start, end, now) if start or end else None,
+        span=_url_span(request, now),
         steps=_steps(arguments.get("maxDataPoints"), arguments.get("intervalMs")),
     )
+
+
+def annotation_by_url(request: HttpRequest, now: float) -> AnnotationRequest:
+    """The same as ``annotation`` of a GET: ``query``, ``from``, ``to``. Raises TimeError."""
+    return AnnotationRequest(request.args.get("query", ""), _url_span(request, now) or _last_day(now), b"null")
 
 
 def annotation(body: Mapping[str, Any], now: float) -> AnnotationRequest:
@@ -106,13 +108,25 @@ def annotation(body: Mapping[str, Any], now: float) -> AnnotationRequest:
     """
     asked = body.get("annotation")
     if asked is not None and not isinstance(asked, dict | str):
-        raise ApiError(400, f"annotation is {_kind(asked)}, not an object", f"send a body like {EXAMPLE_ANNOTATION}")
+        raise ApiError(400, f"annotation is {kind_of(asked)}, not an object", f"send a body like {EXAMPLE_ANNOTATION}")
     query = asked.get("query") if isinstance(asked, dict) else None
     if query is not None and not isinstance(query, str):
-        message = f"the annotation's query is {_kind(query)}, not a text"
+        message = f"the annotation's query is {kind_of(query)}, not a text"
         raise ApiError(400, message, f"send a body like {EXAMPLE_ANNOTATION}")
-    span = _span(body.get("range"), now) or TimeRange(max(0.0, now - ANNOTATIONS_WITHOUT_RANGE_SECONDS), now)
-    return AnnotationRequest(query or "", span, _echo(asked))
+    return AnnotationRequest(query or "", _span(body.get("range"), now) or _last_day(now), _echo(asked))
+
+
+def _last_day(now: float) -> TimeRange:
+    return TimeRange(max(0.0, now - EVENTS_WITHOUT_RANGE_SECONDS), now)
+
+
+def _draws_annotations(body: Mapping[str, Any]) -> bool:
+    """True for simPod's annotation queries: a query like any other, but for the annotation among its variables."""
+    variables = body.get("scopedVars")
+    if isinstance(variables, dict) and "__annotation" in variables:
+        return True
+    targets = [target for target in body["targets"] if isinstance(target, dict)]
+    return bool(targets) and all(target.get("refId") == "Anno" for target in targets)
 
 
 def _echo(asked: dict[str, Any] | str | None) -> bytes:
@@ -136,50 +150,16 @@ def _check_count(targets: Sequence[object]) -> None:
         )
 
 
-def _ask(target: object, number: int) -> Ask | None:
-    """One target, with what is wrong with it; None for one that asks for nothing."""
-    if isinstance(target, str):
-        target = {"target": target}
-    if not isinstance(target, dict):
-        return Ask("", mistake=_mistake(f"target {number} is {_kind(target)}, not an object"))
-    text = target.get("target")
-    if target.get("hide") is True or text is None or text == "":
-        return None
-    ref_id = target.get("refId")
-    ref_id = ref_id if isinstance(ref_id, str) else None
-    if not isinstance(text, str):
-        return Ask("", ref_id, mistake=_mistake(f"target {number}: its target is {_kind(text)}, not a text"))
-    if not text.strip() or text.strip() == PLACEHOLDER:
-        return None
-    try:
-        legend = _legend(target.get("payload"))
-    except ValueError as error:
-        return Ask(text, ref_id, mistake=TargetError(f"target {number}: {error}", 'a payload is like {"legend": "x"}'))
-    return Ask(text, ref_id, target.get("type") == "table", legend)
-
-
-def _mistake(message: str) -> TargetError:
-    return TargetError(message, f"send a body like {EXAMPLE}")
-
-
-def _legend(payload: object) -> str | None:
-    """The legend a payload asks for: an object, the same as a JSON text, or nothing. Raises ValueError."""
-    if isinstance(payload, str) and payload.strip():
-        try:
-            payload = orjson.loads(payload)
-        except orjson.JSONDecodeError as error:
-            raise ValueError(f"its payload is not JSON: {error}") from None
-    legend = (payload.get("legend") or payload.get("alias")) if isinstance(payload, dict) else None
-    if isinstance(legend, str) and len(legend) > MAX_LEGEND_CHARACTERS:
-        raise ValueError(f"its legend is longer than {MAX_LEGEND_CHARACTERS} characters")
-    return legend if isinstance(legend, str) else None
+def _url_span(request: HttpRequest, now: float) -> TimeRange | None:
+    start, end = url_time(request.args.get("from", "")), url_time(request.args.get("to", ""))
+    return parse_range(start, end, now) if start or end else None
 
 
 def _span(span: object, now: float) -> TimeRange | None:
     if span is None:
         return None
     if not isinstance(span, dict):
-        raise ApiError(400, f"range is {_kind(span)}, not an object", f"send a body like {EXAMPLE}")
+        raise ApiError(400, f"range is {kind_of(span)}, not an object", f"send a body like {EXAMPLE}")
     start, end = span.get("from"), span.get("to")
     return None if start in (None, "") and end in (None, "") else parse_range(start, end, now)
 
@@ -216,9 +196,3 @@ def _filter(entry: Mapping[str, Any]) -> Matcher:
     if not isinstance(operator, str) or not isinstance(value, str):
         raise TargetError(f"the filter on {entry['key'][:80]!r} is not made of texts", "use = != =~ or !~ and a text")
     return matcher(entry["key"], operator, value)
-
-
-def _kind(value: object) -> str:
-    """What a JSON value is, in words."""
-    names = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
-    return names.get(type(value), "a number")

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import html
-from typing import Any
-
-import orjson
 from flask import Blueprint, Response, request
 
 from bridge.bridge import current_bridge
 from bridge.queries import answer as answers
 from bridge.queries import cache
-from bridge.queries.annotations import Annotation, annotate
 from bridge.queries.search import TAG_KEYS, search, values
 from bridge.queries.series import Recorded
-from bridge.queries.tables import milliseconds
 from bridge.queries.targets import TargetError
 from bridge.queries.view import View
-from bridge.web import compression, formats, requests, text
+from bridge.web import compression, formats, requests, rows, text
 from bridge.web.errors import ApiError
-
-FORMATS = ("json", "text")
-MAX_SHOWN_CHARACTERS = 1_000
 
 blueprint = Blueprint("simplejson", __name__)
 
@@ -53,10 +44,8 @@ def query() -> Response:
 
 @blueprint.get("/query")
 def query_by_url() -> Response:
-    """The same for curl, ``format=json`` or ``text``."""
-    wanted = request.args.get("format", "json")
-    if wanted not in FORMATS:
-        raise ApiError(400, f"there is no format {wanted[:40]!r}", f"formats are {', '.join(FORMATS)}")
+    """The same for curl and Infinity: ``format=json``, ``rows``, ``csv`` or ``text``."""
+    wanted = rows.wanted_format(request)
     bridge = current_bridge()
     view = bridge.view()
     asked = requests.from_arguments(request, view.now)
@@ -64,6 +53,9 @@ def query_by_url() -> Response:
     if wanted == "text":
         shown = text.render(answers.answer(asked, view, bridge.store, recorded), view.now)
         return formats.warned(formats.text_response(shown), recorded)
+    if wanted in rows.FORMATS:
+        answered = answers.answer(asked, view, bridge.store, recorded)
+        return rows.response(wanted, answered, view, current=recorded is None)
     return formats.warned(formats.ready_json(_answered(asked, view, recorded)[0]), recorded)
 
 
@@ -89,40 +81,6 @@ def _answered(asked: answers.Request, view: View, recorded: Recorded | None) -> 
     if keep:
         bridge.answers.put(key, ready)
     return ready, keep
-
-
-@blueprint.post("/annotations")
-def annotation_events() -> Response:
-    """What happened in the range: an array of events, all with the same keys. A point's ``timeEnd`` is its ``time``."""
-    bridge = current_bridge()
-    view = bridge.view()
-    asked = requests.annotation(requests.json_object(request), view.now)
-    kept_since = view.now - bridge.settings.history_retention_seconds
-    found = annotate(asked.query, asked.span, view, bridge.store, kept_since=kept_since)
-    echo = orjson.Fragment(asked.echo)
-    return formats.json_response([_event(one, echo) for one in found])
-
-
-def _event(found: Annotation, echo: orjson.Fragment) -> dict[str, Any]:
-    """One event as Grafana takes it. Its tooltip shows texts as HTML, so what the gateway called things is escaped."""
-    start, end = milliseconds(found.start), milliseconds(found.end)
-    return {
-        "annotation": echo,
-        "id": found.id,
-        "time": start,
-        "timeEnd": end,
-        "isRegion": end > start,
-        "title": _html(found.title),
-        "text": _html(found.text),
-        "tags": [_html(tag) for tag in found.tags],
-        "newState": found.new_state,
-    }
-
-
-def _html(shown: str) -> str:
-    """A text of bounded length in which nothing is markup, and no character hides."""
-    cut = shown if len(shown) <= MAX_SHOWN_CHARACTERS else shown[:MAX_SHOWN_CHARACTERS] + "…"
-    return html.escape(text.printable(cut))
 
 
 @blueprint.post("/tag-keys")

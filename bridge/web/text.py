@@ -17,6 +17,8 @@ WRAPPED_AT_LEAST = 36
 WRAPPED_FIRST = 18
 """How far the others then do."""
 DAY_SECONDS = 86_400.0
+MAX_POINTS = 30_000
+"""Of series. Nobody reads that many, but somebody may count them."""
 
 
 def render(answers: Sequence[Answer], now: float) -> str:
@@ -42,12 +44,17 @@ def warning(message: str) -> str:
 
 def _text_series(answers: Sequence[SeriesAnswer], now: float) -> str:
     columns = (Column("Time", "time"), Column("Value"), Column("Series"))
+    most = max(1, MAX_POINTS // len(answers))
     rows: list[list[Cell]] = [
         [milliseconds(at), _word(answer, value), answer.name]
         for answer in answers
-        for value, at in answer.series.points
+        for value, at in answer.series.points[-most:]
     ]
-    return text_table(Table("series", columns, rows), now)
+    cut = any(len(answer.series.times) > most for answer in answers)
+    said = (
+        warning(f"only the newest {most:,} points of each series are shown: format=csv has all") + "\n" if cut else ""
+    )
+    return said + text_table(Table("series", columns, rows), now)
 
 
 def _word(answer: SeriesAnswer, value: float | None) -> str:
@@ -62,10 +69,11 @@ def text_table(table: Table, now: float) -> str:
     Times of the last 24 h before ``now`` stand without their date. Columns that say the same in every row, and are
     declared so (``once``), stand above the table.
     """
+    columns = [column for column in table.columns if not column.unread]
     cells = [
-        [_cell(value, column, now) for value, column in zip(row, table.columns, strict=True)] for row in table.rows
+        [_cell(value, column, now) for value, column in zip(row, table.columns, strict=True) if not column.unread]
+        for row in table.rows
     ]
-    columns = list(table.columns)
     if not cells:
         return "  ".join(column.short or column.title for column in columns) + "\n(no rows)\n"
     heading: list[str] = []
@@ -182,7 +190,7 @@ def _cell(value: Cell, column: Column, now: float) -> str:
         return printable(value)
     if column.type == "time":
         at = datetime.fromtimestamp(value / 1000, UTC)
-        return at.strftime("%H:%M:%S" if 0 <= now - value / 1000 < DAY_SECONDS else "%m-%d %H:%M")
+        return at.strftime("%H:%M:%S" if -1 < now - value / 1000 < DAY_SECONDS else "%m-%d %H:%M")
     return _number(float(value), column.unit)
 
 

@@ -17,7 +17,8 @@ from bridge.history.store import Latest, Store
 from bridge.model import Circuit, CircuitState, Event, Key, Poll, Signals, Snapshot
 from bridge.policy import Policy
 from bridge.poller import Poller
-from bridge.queries.annotations import MAX_EVENTS, MAX_PICKS, Annotation, annotate
+from bridge.queries.annotations import MAX_EVENTS, Annotation, annotate
+from bridge.queries.selection import MAX_PICKS
 from bridge.queries.targets import MAX_TEXT_CHARACTERS, TargetError
 from bridge.queries.timerange import TimeRange
 from bridge.queries.view import View
@@ -341,6 +342,15 @@ class TestTheQuery:
                 ["circuit groq", "status openai", "gateway"],
             ),
             ("{roster,gateway}", ["roster mistral", "gateway"]),
+            (
+                "annotations",
+                ["circuit openai", "circuit groq", "status openai", "status groq", "roster mistral", "gateway"],
+            ),
+            ('annotations{provider="groq"}', ["circuit groq", "status groq", "gateway"]),
+            ('annotations{kind="circuit"}', ["circuit openai", "circuit groq"]),
+            ('annotations{kind=~"status|roster",provider!="groq"}', ["status openai", "roster mistral"]),
+            ('annotations{kind!="gateway",provider="groq"},gateway', ["circuit groq", "status groq", "gateway"]),
+            ('annotations{kind="circus"}', []),
         ],
     )
     def test_a_query_picks_kinds_and_selectors(self, query: str, tags: list[str]) -> None:

@@ -10,6 +10,7 @@ from bridge.history.store import Store
 from bridge.model import CircuitState, Event
 from bridge.queries import answer as answer_module
 from bridge.queries.answer import Answer, Ask, Request, answer, recorded_for
+from bridge.queries.payloads import Choice
 from bridge.queries.series import Steps
 from bridge.queries.targets import TargetError, matcher
 from bridge.queries.timerange import TimeRange
@@ -77,7 +78,8 @@ def test_when_all_are_bad_the_first_error_is_raised(ask: Callable[..., list[Answ
 
 
 def test_a_legend_of_the_target_goes_before_one_beside_it(ask: Callable[..., list[Answer]]) -> None:
-    [own, beside] = ask(Ask("gateway_up as own", legend="beside"), Ask("gateway_up", legend="beside"))
+    chosen = Choice(legend="beside")
+    [own, beside] = ask(Ask("gateway_up as own", choice=chosen), Ask("gateway_up", choice=chosen))
     assert [own.series[0].name, beside.series[0].name] == ["own", "beside"]
 
 

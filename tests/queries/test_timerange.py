@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bridge.queries.timerange import MAX_TIME, TimeError, TimeRange, parse_count, parse_range, parse_time
+from bridge.queries.timerange import MAX_TIME, TimeError, TimeRange, parse_count, parse_range, parse_time, url_time
 
 HUGE = 10**5000  # more digits than Python will write out
 
@@ -316,3 +316,30 @@ class TestCounts:
             self.count(value)
         assert caught.value.message.isprintable()
         assert "maxDataPoints" in caught.value.hint
+
+
+class TestUrls:
+    """Times in a URL, as Grafana's macros write them there."""
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "1769860800250",
+            "1769860800.25",
+            "2026-01-31T12:00:00.250Z",
+            "2026-01-31T14:00:00.250+02:00",
+            "2026-01-31T14:00:00.250 02:00",
+            " 2026-01-31T14:00:00.250 0200 ",
+        ],
+    )
+    def test_milliseconds_seconds_and_iso_8601_are_one_time(self, text: str) -> None:
+        assert parse_time(url_time(text), NOW) == 1769860800.25
+
+    @pytest.mark.parametrize("text", ["", "now", "now-6h", "now - 2w", "2026-01-31", "2026-01-31 12:00", "yesterday"])
+    def test_anything_else_is_left_as_it_is(self, text: str) -> None:
+        assert url_time(text) == text
+
+    @pytest.mark.parametrize("text", ["1" * 70, "1e400", "-5", "nan", "2026-01-31T12:00:00 99:99"])
+    def test_what_is_no_time_stays_none(self, text: str) -> None:
+        with pytest.raises(TimeError):
+            parse_time(url_time(text), NOW)

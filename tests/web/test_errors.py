@@ -17,6 +17,16 @@ from werkzeug.test import TestResponse
 from tests.web.conftest import Site, tell_the_incident
 
 RANGE = {"from": "now-5m", "to": "now"}
+ROUTES = (
+    "/query",
+    "/search",
+    "/tag-keys",
+    "/tag-values",
+    "/annotations",
+    "/metrics",
+    "/metric-payload-options",
+    "/variable",
+)
 
 
 def asks(target: object, **more: object) -> dict[str, Any]:
@@ -196,7 +206,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("body", HOSTILE.values(), ids=HOSTILE.keys())
-@pytest.mark.parametrize("route", ["/query", "/search", "/tag-keys", "/tag-values"])
+@pytest.mark.parametrize("route", ROUTES)
 def test_a_hostile_body_never_makes_a_500(site: Site, route: str, body: bytes) -> None:
     response = site.post(route, body, headers={"Content-Type": "application/json"})
     assert response.status_code in (200, 400)
@@ -230,9 +240,32 @@ def assert_is_strict_json(response: TestResponse) -> None:
 
 # Everything JSON can carry; texts lean towards what means something to the bridge.
 
-KEYS = ("target", "range", "from", "to", "type", "refId", "hide", "payload", "legend", "key", "operator", "value")
+KEYS = (
+    "target",
+    "range",
+    "from",
+    "to",
+    "type",
+    "refId",
+    "hide",
+    "payload",
+    "legend",
+    "key",
+    "operator",
+    "value",
+    "query",
+)
 VALUES = ("now", "now-1h", "now/d", "table", "=~", "=|", "provider", "model", "{{provider}}", "a(", "[", "\ud800", "\0")
-METRICS = ("providers", "explain", "circuits", "transitions", "provider_status", "model_error_rate", "fleet_providers")
+METRICS = (
+    "providers",
+    "explain",
+    "circuits",
+    "transitions",
+    "provider_status",
+    "model_error_rate",
+    "fleet_providers",
+    "annotations",
+)
 WORDS = st.sampled_from([*KEYS, *VALUES, *METRICS])
 TEXTS = st.one_of(WORDS, st.text(st.characters(exclude_categories=[])))
 JSON = st.recursive(
@@ -244,13 +277,15 @@ FILTERS = st.lists(
     st.one_of(JSON, st.fixed_dictionaries({"key": TEXTS}, optional={"operator": TEXTS, "value": JSON, "values": JSON})),
     max_size=3,
 )
+CHOICES = st.dictionaries(st.sampled_from(["provider", "model", "status", "kind", "legend", "query", "target"]), JSON)
+PAYLOADS = st.one_of(JSON, CHOICES, CHOICES.map(json.dumps))
 REQUESTS = st.fixed_dictionaries(
     {
         "targets": st.lists(
             st.one_of(
                 JSON,
                 st.fixed_dictionaries(
-                    {"target": TEXTS}, optional={"refId": JSON, "type": JSON, "hide": JSON, "payload": JSON}
+                    {"target": TEXTS}, optional={"refId": JSON, "type": JSON, "hide": JSON, "payload": PAYLOADS}
                 ),
             ),
             max_size=4,
@@ -260,6 +295,10 @@ REQUESTS = st.fixed_dictionaries(
         "range": st.one_of(JSON, st.fixed_dictionaries({"from": JSON, "to": JSON})),
         "maxDataPoints": JSON,
         "intervalMs": JSON,
+        "scopedVars": st.one_of(JSON, st.just({"__annotation": {}})),
+        "metric": st.sampled_from([*METRICS, ""]),
+        "name": st.sampled_from(["provider", "model", "status", "state", "kind", "x"]),
+        "payload": PAYLOADS,
         "adhocFilters": FILTERS,
         "filters": FILTERS,
     },
@@ -290,7 +329,7 @@ def dumped(body: object) -> bytes:
 
 class TestNothingMakesA500:
     @settings(deadline=None)
-    @given(body=st.one_of(JSON, REQUESTS), route=st.sampled_from(["/query", "/search", "/tag-keys", "/tag-values"]))
+    @given(body=st.one_of(JSON, REQUESTS), route=st.sampled_from(ROUTES))
     def test_no_json(self, lasting: Site, body: object, route: str) -> None:
         response = lasting.post(route, dumped(body))
         assert response.status_code in (200, 400)
@@ -308,13 +347,18 @@ class TestNothingMakesA500:
     @settings(deadline=None)
     @given(
         arguments=st.lists(
-            st.tuples(st.sampled_from(["target", "from", "to", "format", "type", "maxDataPoints", "x"]), TEXTS),
+            st.one_of(
+                st.tuples(st.just("target"), st.one_of(TEXTS, SELECTORS)),
+                st.tuples(st.sampled_from(["query", "from", "to", "format", "type", "maxDataPoints", "x"]), TEXTS),
+            ),
             max_size=5,
-        )
+        ),
+        wanted=st.sampled_from(["json", "text", "rows", "csv"]),
+        route=st.sampled_from(["/query", "/annotations"]),
     )
-    def test_no_url(self, lasting: Site, arguments: list[tuple[str, str]]) -> None:
+    def test_no_url(self, lasting: Site, arguments: list[tuple[str, str]], wanted: str, route: str) -> None:
         safe = [(name, value.encode("utf-8", "replace").decode()) for name, value in arguments]
-        response = lasting.client.get("/query", query_string=safe)
+        response = lasting.client.get(route, query_string=[*safe, ("format", wanted)])
         assert response.status_code in (200, 400)
 
     @settings(deadline=None)

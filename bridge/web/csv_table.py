@@ -1,0 +1,49 @@
+"""CSV as RFC 4180 has it, with nothing in it that a spreadsheet would run.
+
+A text that begins like a formula gets an apostrophe before it. Numbers stay numbers, what is not known is empty.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+CONTENT_TYPE = "text/csv; charset=utf-8"
+LINE_END = "\r\n"
+
+_FORMULA = re.compile(
+    r"[\s\x00-\x1f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\"']*[=+\-@＝＋－＠﹦﹢﹣﹫−]|[\t\r\n]"
+)
+"""Blanks, quotes and what cannot be seen are skipped by some spreadsheets before they look for a formula."""
+_QUOTED = re.compile(r"[\",\r\n;\t]|\A\s|\s\Z")
+
+
+def text_cell(text: str) -> str:
+    """A text as a cell."""
+    if _FORMULA.match(text):
+        text = "'" + text
+    return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text
+
+
+def number_cell(value: float) -> str:
+    """A number as a cell; empty for one that is not known."""
+    return repr(value) if value - value == 0 else ""
+
+
+def cell(value: str | float | bool | None) -> str:
+    """A value as a cell."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return text_cell(value) if isinstance(value, str) else number_cell(value)
+
+
+def line(values: Iterable[str | float | bool | None]) -> str:
+    """A line without its end."""
+    return ",".join(map(cell, values))
+
+
+def written(titles: Iterable[str], lines: Iterable[str]) -> str:
+    """A whole CSV: the header, and lines that are written already."""
+    return LINE_END.join([line(titles), *lines, ""])
