@@ -9,19 +9,24 @@ import socket
 import sys
 import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 from gunicorn.workers import gthread
 
 # The workers add up their own metrics in files in one directory; prometheus_client looks for it when it is imported.
+# In memory, if there is a place for that: a file that is mapped and finds its disk full would kill the worker.
+_in_memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
 _metrics_dir: str | None = None
-if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = _metrics_dir = tempfile.mkdtemp(prefix="bridge-metrics-")
-
-from prometheus_client.multiprocess import mark_process_dead  # noqa: E402
+if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+    Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).mkdir(parents=True, exist_ok=True)
+else:
+    _where = None if os.environ.get("TMPDIR") else _in_memory
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = _metrics_dir = tempfile.mkdtemp(prefix="bridge-metrics-", dir=_where)
 
 from bridge import configured  # noqa: E402
 from bridge.settings import ConfigurationError  # noqa: E402
+from bridge.web import worker_files  # noqa: E402
 
 ARRIVAL_SECONDS = 5.0
 """A request that has not arrived in full by then is given up."""
@@ -99,8 +104,12 @@ limit_request_line = 8190  # GET /query can carry many targets
 accesslog = None  # the bridge logs its requests itself
 loglevel = _settings.log_level.lower()
 control_socket_disable = True
-if os.access("/dev/shm", os.W_OK):  # noqa: S108
-    worker_tmp_dir = "/dev/shm"  # noqa: S108 (heartbeats do not wait for a disk)
+if _in_memory:
+    worker_tmp_dir = _in_memory  # heartbeats do not wait for a disk
+
+
+_ended: set[int] = set()
+"""Workers that have ended and whose counts are still in files of their own."""
 
 
 def post_worker_init(worker: Any) -> None:
@@ -113,8 +122,17 @@ def worker_exit(server: Any, worker: Any) -> None:  # noqa: ARG001
         bridge.stop()
 
 
-def child_exit(server: Any, worker: Any) -> None:  # noqa: ARG001
-    mark_process_dead(worker.pid)
+def child_exit(server: Any, worker: Any) -> None:
+    """What the worker counted stays counted. While somebody reads the counts that has to wait for the next one."""
+    _ended.add(worker.pid)
+    _ended.difference_update(server.WORKERS)  # a new one has the number by now, and counts on where that one stood
+    try:
+        worker_files.fold(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]), _ended)
+    except BlockingIOError:
+        return
+    except Exception as error:  # noqa: BLE001 (it would end the service)
+        server.log.warning("The counts of ended workers are left in files of their own: %s", error)
+    _ended.clear()
 
 
 def on_exit(server: Any) -> None:  # noqa: ARG001

@@ -18,7 +18,7 @@ from bridge.history.store import Store
 from bridge.poller import Poller
 from bridge.queries.cache import AnswerCache
 from bridge.settings import ConfigurationError, Settings, load
-from bridge.web import auth, errors, exposition, oncall, operations, simplejson
+from bridge.web import auth, counts, errors, oncall, operations, simplejson
 
 MAX_BODY_BYTES = 1024 * 1024
 
@@ -51,8 +51,8 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.time) ->
         timeout_seconds=settings.poll_timeout_seconds,
         max_bytes=settings.max_exposition_bytes,
     )
-    source = GatewaySource(client, dialect.select(settings.dialect))
-    metrics = exposition.OwnMetrics()
+    metrics = counts.OwnMetrics()
+    source = GatewaySource(client, dialect.select(settings.dialect), observe=metrics.parsed)
     poller = Poller(
         source,
         store,
@@ -69,7 +69,7 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.time) ->
     app.extensions["bridge"] = Bridge(
         settings, store, poller, clock, AnswerCache(observe=metrics.lookup), metrics, remote=_remote_history(settings)
     )
-    exposition.register(app, metrics)
+    counts.register(app, metrics)
     auth.register(app, settings)
     errors.register(app)
     for face in (oncall, simplejson, operations):

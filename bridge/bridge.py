@@ -15,7 +15,8 @@ from bridge.poller import Poller
 from bridge.queries.cache import AnswerCache
 from bridge.queries.view import View
 from bridge.settings import Settings
-from bridge.web.exposition import Exposition, OwnMetrics
+from bridge.web.counts import OwnMetrics
+from bridge.web.exposition import Exposition
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,8 @@ class Bridge:
     """Where older history is kept; None without ``HISTORY_URL``."""
 
     def start(self) -> None:
-        """Begin to poll (or to wait for the lead). After fork."""
+        """Begin to poll (or to wait for the lead), and to write down what is counted. After fork."""
+        self.metrics.start()
         self.poller.start()
 
     def stop(self) -> None:
@@ -41,6 +43,7 @@ class Bridge:
         self.poller.stop()
         if self.remote is not None:
             self.remote.close()
+        self.metrics.stop()
 
     def view(self) -> View:
         """What is known now, the same in every worker."""
