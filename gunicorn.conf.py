@@ -123,16 +123,19 @@ def worker_exit(server: Any, worker: Any) -> None:  # noqa: ARG001
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    """What the worker counted stays counted. While somebody reads the counts that has to wait for the next one."""
+    """What the worker counted stays counted. Reading the counts takes no time; if it does, this waits for the next end."""
     _ended.add(worker.pid)
     _ended.difference_update(server.WORKERS)  # a new one has the number by now, and counts on where that one stood
-    try:
-        worker_files.fold(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]), _ended)
-    except BlockingIOError:
-        return
-    except Exception as error:  # noqa: BLE001 (it would end the service)
-        server.log.warning("The counts of ended workers are left in files of their own: %s", error)
-    _ended.clear()
+    for _ in range(20):
+        try:
+            worker_files.fold(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]), _ended)
+        except BlockingIOError:
+            time.sleep(0.01)
+            continue
+        except Exception as error:  # noqa: BLE001 (it would end the service)
+            server.log.warning("The counts of ended workers are left in files of their own: %s", error)
+        _ended.clear()
+        break
 
 
 def on_exit(server: Any) -> None:  # noqa: ARG001

@@ -19,6 +19,7 @@ from flask.globals import request_ctx
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from bridge.model import Poll
+from bridge.web import worker_files
 from bridge.web.worker_files import WorkerFiles
 
 POLL_BUCKETS = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -60,6 +61,17 @@ class OwnMetrics:
 
     def __init__(self) -> None:
         registry = CollectorRegistry()
+        with worker_files.making():
+            self._declare(registry)
+        self._lock = threading.Lock()
+        self._unwritten: dict[tuple[str, str, int], _Unwritten] = {}
+        self._lookups = [0, 0]
+        self._awaited = threading.Event()
+        self._stopped = False
+        self._writer: threading.Thread | None = None
+        self._everyones = WorkerFiles.find(registry)
+
+    def _declare(self, registry: CollectorRegistry) -> None:
         self._polls = Counter(
             "bridge_polls", "Polls of the gateway, by outcome (ok, or a reason code)", ["outcome"], registry=registry
         )
@@ -91,13 +103,6 @@ class OwnMetrics:
         hits = Counter("bridge_answer_cache_hits", "Answers found ready in a worker's cache", registry=registry)
         misses = Counter("bridge_answer_cache_misses", "Answers not found in a worker's cache", registry=registry)
         self._cache = (misses, hits)
-        self._lock = threading.Lock()
-        self._unwritten: dict[tuple[str, str, int], _Unwritten] = {}
-        self._lookups = [0, 0]
-        self._awaited = threading.Event()
-        self._stopped = False
-        self._writer: threading.Thread | None = None
-        self._everyones = WorkerFiles.find(registry)
 
     def start(self) -> None:
         """Begin to write down what is counted, in a thread of its own. After fork."""

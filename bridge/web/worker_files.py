@@ -80,6 +80,17 @@ def _add_up(files: Collection[Path], into: Path) -> None:
 
 
 @contextmanager
+def making() -> Iterator[None]:
+    """To be held while this worker makes its files: nobody may read one that is there and not yet laid out."""
+    found = WorkerFiles.find(CollectorRegistry())
+    if found.folder is None:
+        yield
+        return
+    with _locked(found.folder, fcntl.LOCK_EX):
+        yield
+
+
+@contextmanager
 def _locked(folder: Path, how: int) -> Iterator[None]:
     """Hold the folder's lock; the kernel gives it back if the process dies."""
     lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

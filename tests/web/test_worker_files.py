@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from bridge.web.worker_files import WorkerFiles, fold
+from bridge.web.worker_files import WorkerFiles, fold, making
 from tests.web.test_exposition import Labels, labelled, read
 
 
@@ -70,3 +71,19 @@ def test_nothing_is_folded_while_somebody_reads(tmp_path: Path) -> None:
     assert (tmp_path / "counter_11.db").exists()
     fold(tmp_path, {11})
     assert not (tmp_path / "counter_11.db").exists()
+
+
+def test_a_worker_that_is_just_making_its_files_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    answers: list[dict[str, dict[Labels, float]]] = []
+    reader = threading.Thread(target=lambda: answers.append(told(tmp_path)))
+    with making():
+        half_made = tmp_path / "counter_11.db"
+        half_made.touch()
+        reader.start()
+        reader.join(0.2)
+        assert reader.is_alive()
+        half_made.unlink()
+        counted(tmp_path, 11, ok=5.0)
+    reader.join(5)
+    assert answers[0]["bridge_polls_total"] == {labelled(outcome="ok"): 5.0}
