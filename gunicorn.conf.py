@@ -123,7 +123,7 @@ def worker_exit(server: Any, worker: Any) -> None:  # noqa: ARG001
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    """What the worker counted stays counted. Reading the counts takes no time; if it does, this waits for the next end."""
+    """What the worker counted stays counted. Who reads the counts is waited for, but not for long."""
     _ended.add(worker.pid)
     _ended.difference_update(server.WORKERS)  # a new one has the number by now, and counts on where that one stood
     for _ in range(20):
