@@ -17,12 +17,12 @@ from gunicorn.workers import gthread
 # The workers add up their own metrics in files in one directory; prometheus_client looks for it when it is imported.
 # In memory, if there is a place for that: a file that is mapped and finds its disk full would kill the worker.
 _in_memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
-_metrics_dir: str | None = None
-if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-    Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).mkdir(parents=True, exist_ok=True)
-else:
+_own_prefix = "bridge-metrics-"
+if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
     _where = None if os.environ.get("TMPDIR") else _in_memory
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = _metrics_dir = tempfile.mkdtemp(prefix="bridge-metrics-", dir=_where)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix=_own_prefix, dir=_where)
+_metrics_dir = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+_metrics_dir.mkdir(parents=True, exist_ok=True)
 
 from bridge import configured  # noqa: E402
 from bridge.settings import ConfigurationError  # noqa: E402
@@ -76,7 +76,7 @@ def _addresses(port: int) -> list[str]:
 
 
 def _remove_metrics_dir() -> None:
-    if _metrics_dir:
+    if _metrics_dir.name.startswith(_own_prefix):  # made here, perhaps before this file was read again (SIGHUP)
         shutil.rmtree(_metrics_dir, ignore_errors=True)
 
 
@@ -128,7 +128,7 @@ def child_exit(server: Any, worker: Any) -> None:
     _ended.difference_update(server.WORKERS)  # a new one has the number by now, and counts on where that one stood
     for _ in range(20):
         try:
-            worker_files.fold(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]), _ended)
+            worker_files.fold(_metrics_dir, _ended)
         except BlockingIOError:
             time.sleep(0.01)
             continue

@@ -68,6 +68,15 @@ def test_the_promtool_tests_see_every_alert_fire() -> None:
     assert seen == {alert["alert"] for alert in alerts()}
 
 
+def test_no_two_alerts_share_a_name() -> None:
+    """Alertmanager configurations silence a warning where a critical alert has its name and instance.
+
+    All providers' alerts have one instance, so that would silence one provider's warning for another's trouble.
+    """
+    names = [alert["alert"] for alert in alerts()]
+    assert len(names) == len(set(names))
+
+
 @ALERTS
 def test_every_alert_is_labelled_as_the_stack_labels_its_own(alert: dict[str, Any]) -> None:
     labels = alert["labels"]

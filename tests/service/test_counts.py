@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -120,6 +121,9 @@ def test_no_sum_ever_falls_while_workers_are_killed_and_end_and_begin(service: C
     # Of each of the two workers, and of all that have ended, a file of each kind.
     folder = next(started.log_file.parent.glob("bridge-metrics-*"))
     wait_until(lambda: len(list(folder.glob("*.db"))) <= 6, "the files of ended workers are folded")
+    started.process.terminate()
+    assert started.process.wait(10) == 0
+    assert not folder.exists(), "it leaves rubbish behind"
 
 
 @pytest.fixture
@@ -146,3 +150,15 @@ def test_promtool_finds_nothing_wrong_whatever_providers_are_called(
     assert (lint.returncode, lint.stdout, lint.stderr) == (0, b"", b"")
     states = [key for key in samples(exposition.decode()) if key[0] == "model_circuit_breaker_state"]
     assert sorted(states) == sorted(("model_circuit_breaker_state", name, name) for name in NAMES)
+
+
+def test_a_directory_of_ones_own_is_made_if_missing_and_left_there(
+    service: Callable[..., Service], tmp_path: Path
+) -> None:
+    folder = tmp_path / "of" / "ones own"
+    started = service(PROMETHEUS_MULTIPROC_DIR=str(folder))
+    assert started.process is not None
+    assert b"bridge_http_requests_total" in started.get("/metrics").body
+    started.process.terminate()
+    assert started.process.wait(10) == 0
+    assert list(folder.glob("counter_*.db"))

@@ -218,6 +218,7 @@ def test_what_two_workers_count_is_added_up(past: Past) -> None:
     )
     polls = samples["bridge_polls_total", "ok"]
     assert polls == samples["bridge_poll_seconds_count",]
+    assert polls <= samples["bridge_parse_seconds_count",] <= polls + 1
     assert WATCHED_SECONDS - 2 <= polls <= WATCHED_SECONDS + 20
 
 
