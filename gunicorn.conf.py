@@ -9,19 +9,24 @@ import socket
 import sys
 import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 from gunicorn.workers import gthread
 
 # The workers add up their own metrics in files in one directory; prometheus_client looks for it when it is imported.
-_metrics_dir: str | None = None
+# In memory, if there is a place for that: a file that is mapped and finds its disk full would kill the worker.
+_in_memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
+_own_prefix = "bridge-metrics-"
 if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = _metrics_dir = tempfile.mkdtemp(prefix="bridge-metrics-")
-
-from prometheus_client.multiprocess import mark_process_dead  # noqa: E402
+    _where = None if os.environ.get("TMPDIR") else _in_memory
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix=_own_prefix, dir=_where)
+_metrics_dir = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+_metrics_dir.mkdir(parents=True, exist_ok=True)
 
 from bridge import configured  # noqa: E402
 from bridge.settings import ConfigurationError  # noqa: E402
+from bridge.web import worker_files  # noqa: E402
 
 ARRIVAL_SECONDS = 5.0
 """A request that has not arrived in full by then is given up."""
@@ -71,7 +76,7 @@ def _addresses(port: int) -> list[str]:
 
 
 def _remove_metrics_dir() -> None:
-    if _metrics_dir:
+    if _metrics_dir.name.startswith(_own_prefix):  # made here, perhaps before this file was read again (SIGHUP)
         shutil.rmtree(_metrics_dir, ignore_errors=True)
 
 
@@ -80,9 +85,6 @@ try:
 except ConfigurationError as error:
     _remove_metrics_dir()
     sys.exit(f"The bridge cannot start. Wrong in its environment:\n\n{error}\n")
-
-# While the leader reads a large exposition, a request wants the interpreter a dozen times: 5 ms each would add up.
-sys.setswitchinterval(0.0005)
 
 # A connection that says nothing waits for its first byte in a thread this long, then in the event loop.
 gthread.DEFAULT_WORKER_DATA_TIMEOUT = 1.0
@@ -99,8 +101,8 @@ limit_request_line = 8190  # GET /query can carry many targets
 accesslog = None  # the bridge logs its requests itself
 loglevel = _settings.log_level.lower()
 control_socket_disable = True
-if os.access("/dev/shm", os.W_OK):  # noqa: S108
-    worker_tmp_dir = "/dev/shm"  # noqa: S108 (heartbeats do not wait for a disk)
+if _in_memory:
+    worker_tmp_dir = _in_memory  # heartbeats do not wait for a disk
 
 
 def post_worker_init(worker: Any) -> None:
@@ -114,7 +116,16 @@ def worker_exit(server: Any, worker: Any) -> None:  # noqa: ARG001
 
 
 def child_exit(server: Any, worker: Any) -> None:  # noqa: ARG001
-    mark_process_dead(worker.pid)
+    """What the worker counted stays counted. Who reads the counts is waited for, but not for long."""
+    for _ in range(20):
+        try:
+            worker_files.fold(_metrics_dir, worker_files.ended(_metrics_dir))
+        except BlockingIOError:
+            time.sleep(0.01)
+            continue
+        except Exception as error:  # noqa: BLE001 (it would end the service)
+            server.log.warning("The counts of ended workers are left in files of their own: %s", error)
+        break
 
 
 def on_exit(server: Any) -> None:  # noqa: ARG001

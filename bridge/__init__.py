@@ -15,7 +15,7 @@ from bridge.history.remote import RemoteHistory
 from bridge.history.store import Store
 from bridge.queries.cache import AnswerCache
 from bridge.settings import ConfigurationError, Settings, load
-from bridge.web import auth, compression, errors, events, exposition, oncall, operations, simplejson, simpod
+from bridge.web import auth, compression, counts, errors, events, oncall, operations, simplejson, simpod
 
 MAX_BODY_BYTES = 1024 * 1024
 
@@ -42,7 +42,7 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.time) ->
     store = Store(settings.data_dir, retention_seconds=settings.history_retention_seconds)
     if store.damage:
         structlog.get_logger("bridge").error("history_damaged", message=store.damage)
-    metrics = exposition.OwnMetrics()
+    metrics = counts.OwnMetrics()
     app = Flask("bridge", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.url_map.strict_slashes = False
@@ -50,7 +50,7 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.time) ->
     app.extensions["bridge"] = Bridge(
         settings, store, clock, AnswerCache(observe=metrics.lookup), metrics, remote=_remote_history(settings)
     )
-    exposition.register(app, metrics)
+    counts.register(app, metrics)
     compression.register(app)
     auth.register(app, settings)
     errors.register(app)

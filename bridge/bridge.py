@@ -17,7 +17,8 @@ from bridge.polling import poll_in_child
 from bridge.queries.cache import AnswerCache
 from bridge.queries.view import View
 from bridge.settings import Settings
-from bridge.web.exposition import Exposition, OwnMetrics
+from bridge.web.counts import OwnMetrics
+from bridge.web.exposition import Exposition
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class Bridge:
         return Candidate(self.store.path.with_name("leader.lock"), partial(poll_in_child, self.settings))
 
     def start(self) -> None:
-        """Begin to poll (or to wait for the lead). After fork."""
+        """Begin to poll (or to wait for the lead), and to write down what is counted. After fork."""
+        self.metrics.start()
         self.candidate.start()
 
     def stop(self) -> None:
@@ -47,6 +49,7 @@ class Bridge:
         self.candidate.stop()
         if self.remote is not None:
             self.remote.close()
+        self.metrics.stop()
 
     def view(self) -> View:
         """What is known now, the same in every worker."""

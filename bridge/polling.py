@@ -29,7 +29,7 @@ from bridge.lead import Lead
 from bridge.model import Poll
 from bridge.poller import Poller
 from bridge.settings import Settings
-from bridge.web.exposition import OwnMetrics
+from bridge.web.counts import OwnMetrics
 
 STOP = b"."
 """What the leader says when the poll in flight shall be the last."""
@@ -52,8 +52,11 @@ def poller_of(
     *,
     clock: Callable[[], float] = time.time,
     observe: Callable[[Poll], None] = lambda _: None,
+    parsed: Callable[[float], None] = lambda _: None,
 ) -> Poller:
-    """A poller of the gateway that the settings name. ``observe`` is told of every poll once it is recorded.
+    """A poller of the gateway that the settings name.
+
+    ``observe`` is told of every poll once it is recorded, ``parsed`` how many seconds reading an exposition took.
 
     Raises DialectError for a dialect that cannot be used.
     """
@@ -63,7 +66,7 @@ def poller_of(
         timeout_seconds=settings.poll_timeout_seconds,
         max_bytes=settings.max_exposition_bytes,
     )
-    source = GatewaySource(client, dialect.select(settings.dialect))
+    source = GatewaySource(client, dialect.select(settings.dialect), observe=parsed)
     interval = settings.poll_interval_seconds
     return Poller(source, store, settings.policy, interval_seconds=interval, clock=clock, observe=observe)
 
@@ -106,7 +109,9 @@ def main(descriptor: int) -> None:
     logs.configure(settings.log_level)
     log.info("polling", message="this process polls the gateway", pid=os.getpid())
     store = Store(settings.data_dir, retention_seconds=settings.history_retention_seconds)
-    poller_of(settings, store, observe=OwnMetrics().poll).run(Lead(descriptor), stop)
+    metrics = OwnMetrics()
+    metrics.tidy()
+    poller_of(settings, store, observe=metrics.poll, parsed=metrics.parsed).run(Lead(descriptor), stop)
     store.close()
 
 

@@ -13,8 +13,7 @@ def poller_in(app: Flask) -> Poller:
     """The one poller of this application: it polls when the test says so."""
     if "poller" not in app.extensions:
         bridge: Bridge = app.extensions["bridge"]
-        app.extensions["poller"] = poller_of(
-            bridge.settings, bridge.store, clock=bridge.clock, observe=bridge.metrics.poll
-        )
+        told = {"observe": bridge.metrics.poll, "parsed": bridge.metrics.parsed}
+        app.extensions["poller"] = poller_of(bridge.settings, bridge.store, clock=bridge.clock, **told)
     poller: Poller = app.extensions["poller"]
     return poller

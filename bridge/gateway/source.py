@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 
 from bridge.gateway.client import GatewayClient
 from bridge.gateway.dialect import Dialect
@@ -15,20 +16,32 @@ from bridge.model import Named, Signals
 class GatewaySource:
     """One gateway, read again and again. Not for use by two threads at once."""
 
-    def __init__(self, client: GatewayClient, dialects: Sequence[Dialect]) -> None:
+    def __init__(
+        self, client: GatewayClient, dialects: Sequence[Dialect], *, observe: Callable[[float], None] = lambda _: None
+    ) -> None:
+        """``observe`` is told how many seconds each exposition took to read once it was there."""
         self._client = client
+        self._observe = observe
         self._reader = ExpositionReader()
         self._translator = Translator(dialects)
 
     def read(self) -> Signals:
         """What the gateway says now. Raises GatewayError when that is no answer to build on."""
-        exposition = self._reader.read(self._client.fetch().body)
-        if exposition.rejected_lines and not exposition.series:
-            raise NotAnExposition(f"not one line could be read, beginning with {exposition.first_rejected[0]}")
-        signals = self._translator.translate(exposition)
+        body = self._client.fetch().body
+        began = time.monotonic()
+        try:
+            signals = self._read(body)
+        finally:
+            self._observe(time.monotonic() - began)
         if signals.scrape_succeeded is False:
             raise ScrapeFailed("the gateway answers, and says that its own scrape failed")
         return signals
+
+    def _read(self, body: bytes) -> Signals:
+        exposition = self._reader.read(body)
+        if exposition.rejected_lines and not exposition.series:
+            raise NotAnExposition(f"not one line could be read, beginning with {exposition.first_rejected[0]}")
+        return self._translator.translate(exposition)
 
     def restore(self, names: Iterable[Named]) -> None:
         """Go on with the names that were in use before a restart."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import suppress
+
 from flask import Blueprint, Response
 
 from bridge.bridge import current_bridge
+from bridge.history.size import HistorySize, measure
 from bridge.web import exposition
 from bridge.web.errors import error_response
 from bridge.web.formats import json_response
@@ -31,5 +35,9 @@ def ready() -> Response:
 def metrics() -> Response:
     """Prometheus' text format: the catalog's metrics (gone while the data is stale), then the bridge's own."""
     bridge = current_bridge()
-    text = bridge.exposition.text(bridge.view()) + bridge.metrics.text()
+    view = bridge.view()
+    size: HistorySize | None = None
+    with suppress(sqlite3.Error):
+        size = measure(bridge.store.database)
+    text = bridge.exposition.text(view) + exposition.state(view, size) + bridge.metrics.text()
     return Response(text, content_type=exposition.CONTENT_TYPE)

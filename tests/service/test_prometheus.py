@@ -21,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bridge.history import promql
 from bridge.queries.catalog import METRICS as CATALOG
+from bridge.web.counts import WRITE_EVERY_SECONDS
 from demo.gateway import serve
 from tests.service.harness import Reply, Service, ask, wait_until
 from tests.services import free_port, require
@@ -178,6 +179,7 @@ def past(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Past]:
         remembered = {metric: points_of(service, metric, start, end) for metric in METRICS}
         for _ in range(REQUESTS):
             service.ask("POST", "/tag-keys")
+        time.sleep(4 * WRITE_EVERY_SECONDS)
         exposition = service.get("/metrics").body
         lint = subprocess.run([promtool, "check", "metrics"], input=exposition, capture_output=True, timeout=20)
         service.kill()
@@ -216,6 +218,7 @@ def test_what_two_workers_count_is_added_up(past: Past) -> None:
     )
     polls = samples["bridge_polls_total", "ok"]
     assert polls == samples["bridge_poll_seconds_count",]
+    assert polls <= samples["bridge_parse_seconds_count",] <= polls + 1
     assert WATCHED_SECONDS - 2 <= polls <= WATCHED_SECONDS + 20
 
 

@@ -1,11 +1,11 @@
-"""``GET /metrics``: everything known and nothing else, whatever the names are made of; and the bridge's own counts."""
+"""``GET /metrics``: everything known and nothing else, whatever names are made of; and how the bridge stands."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from flask import Flask
@@ -20,8 +20,7 @@ from bridge.model import FLEET_METRICS, PROVIDER_METRICS, Circuit, CircuitState,
 from bridge.queries.catalog import METRICS
 from bridge.queries.view import View
 from bridge.settings import Settings
-from bridge.web.exposition import ALWAYS, Exposition, OwnMetrics
-from tests.polling import poller_in
+from bridge.web.exposition import ALWAYS, Exposition, state
 
 AT = 1_800_000_000.0
 Labels = frozenset[tuple[str, str]]
@@ -180,67 +179,22 @@ class TestRoute:
         app.extensions["bridge"].store.close()
 
 
-class TestOfItself:
-    def test_requests_are_counted_by_route_template_and_status(self, app: Flask) -> None:
-        client = app.test_client()
-        for path in ("/providers/openai", "/providers/nobody", "/providers/a%22b", "/no/such/route"):
-            client.get(path)
-        client.post("/query", data="{")
-        assert scraped(app)["bridge_http_requests_total"] == {
-            labelled(route="/providers/<path:name>", method="GET", status="200"): 1.0,
-            labelled(route="/providers/<path:name>", method="GET", status="404"): 2.0,
-            labelled(route="none", method="GET", status="404"): 1.0,
-            labelled(route="/query", method="POST", status="400"): 1.0,
-        }
+class TestStateOfItself:
+    def test_how_much_was_read_is_told_while_it_is_now(self) -> None:
+        seen = view(replace(FULL, samples=420, rejected_lines=3))
+        found = read(state(seen, None))
+        assert found["bridge_exposition_samples"] == {frozenset(): 420.0}
+        assert found["bridge_exposition_rejected_lines"] == {frozenset(): 3.0}
+        assert read(state(view(FULL, age=46.0), None)).keys() == {"bridge_stale_after_seconds"}
 
-    def test_refused_requests_are_counted_too(self, tmp_path: Path) -> None:
-        app = create_app(Settings(gateway_url="http://gateway.test", data_dir=tmp_path, bridge_token="hush"))
-        app.test_client().get("/providers")
-        counted = read(app.extensions["bridge"].metrics.text())["bridge_http_requests_total"]
-        assert counted == {labelled(route="/providers", method="GET", status="403"): 1.0}
-        app.extensions["bridge"].store.close()
+    def test_the_age_at_which_data_is_stale_is_always_told(self) -> None:
+        assert read(state(View(AT, None, 45.0), None)) == {"bridge_stale_after_seconds": {frozenset(): 45.0}}
 
-    def test_methods_that_clients_make_up_are_one(self, app: Flask) -> None:
-        for method in ("MAKE", "BREW", "X" * 100):
-            app.test_client().open("/health", method=method)
-        counted = scraped(app)["bridge_http_requests_total"]
-        assert counted == {labelled(route="none", method="other", status="405"): 3.0}
-
-    def test_how_long_they_took_is_a_histogram(self, app: Flask) -> None:
-        app.test_client().get("/health")
+    def test_the_size_of_the_history_is_told(self, app: Flask) -> None:
         found = scraped(app)
-        assert found["bridge_http_request_seconds_count"] == {labelled(route="/health"): 1.0}
-        assert 0 < found["bridge_http_request_seconds_sum"][labelled(route="/health")] < 1
-        assert found["bridge_http_request_seconds_bucket"][labelled(route="/health", le="+Inf")] == 1.0
-
-    def test_polls_are_counted_by_outcome(self) -> None:
-        metrics = OwnMetrics()
-        for outcome, seconds in (("ok", 0.03), ("ok", 0.2), ("timeout", 10.0)):
-            metrics.poll(Poll(AT, 15.0, outcome, "", seconds))
-        found = read(metrics.text())
-        assert found["bridge_polls_total"] == {labelled(outcome="ok"): 2.0, labelled(outcome="timeout"): 1.0}
-        assert found["bridge_poll_seconds_count"] == {frozenset(): 3.0}
-        assert found["bridge_poll_seconds_sum"] == {frozenset(): pytest.approx(10.23)}
-
-    def test_a_poll_of_the_applications_own_poller_is_counted(self, app: Flask) -> None:
-        poller_in(app).poll_once()
-        [(labels, count)] = scraped(app)["bridge_polls_total"].items()
-        assert dict(labels)["outcome"] != "ok"
-        assert count == 1.0
-
-    def test_looks_into_the_answer_cache_are_counted(self, app: Flask) -> None:
-        body: dict[str, Any] = {"targets": [{"target": "provider_health_score"}]}
-        for _ in range(3):
-            app.test_client().post("/query", json=body)
-        found = scraped(app)
-        assert found["bridge_answer_cache_hits_total"] == {frozenset(): 2.0}
-        assert found["bridge_answer_cache_misses_total"][frozenset()] >= 1.0
-
-    def test_no_label_of_its_own_holds_a_name_from_outside(self, app: Flask) -> None:
-        client = app.test_client()
-        client.get("/providers/a-person")
-        client.get("/query?target=provider_status%7Bprovider%3D%22a-person%22%7D")
-        assert b"a-person" not in app.extensions["bridge"].metrics.text()
+        assert found["bridge_history_rows"] == {frozenset(): 1.0}
+        assert found["bridge_history_events_total"] == {frozenset(): 0.0}
+        assert found["bridge_history_bytes"][frozenset()] > 10_000
 
 
 def best_of(times: int, work: Callable[[], object]) -> float:
@@ -254,11 +208,18 @@ def best_of(times: int, work: Callable[[], object]) -> float:
     return min(once() for _ in range(times))
 
 
-def test_counting_a_request_costs_little() -> None:
-    metrics = OwnMetrics()
+def test_a_scrape_of_thirty_providers_is_cheap_even_just_after_a_poll(app: Flask) -> None:
+    models = {Key(f"p{n % 30}", f"m{n}"): CircuitState.CLOSED for n in range(300)}
+    fleet = [verdict(f"p{n}", **{name.removeprefix("provider_"): 7.5 for name in PROVIDER_METRICS}) for n in range(30)]
+    store: Store = app.extensions["bridge"].store
 
-    def a_thousand() -> None:
-        for _ in range(1_000):
-            metrics.request("/query", "POST", 200, 0.001)
+    def polled_and_scraped() -> float:
+        nonlocal at
+        at += 0.01
+        poll = Poll(at, 15.0, "ok", "", 0.025)
+        new = replace(snapshot(*fleet, models=models), at=at)
+        store.append(poll, failing_since=None, snapshot=new, memory=Memory(at=at))
+        return best_of(1, lambda: app.test_client().get("/metrics"))
 
-    assert best_of(20, a_thousand) / 1_000 < 30e-6
+    at = AT + 1
+    assert min(polled_and_scraped() for _ in range(5)) < 0.05

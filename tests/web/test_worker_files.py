@@ -1,0 +1,89 @@
+"""What ended workers counted: kept, once, in files that stay few, and never read while they are folded."""
+
+from __future__ import annotations
+
+import fcntl
+import threading
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.mmap_dict import MmapedDict, mmap_key
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from bridge.web.worker_files import WorkerFiles, fold, making
+from tests.web.test_exposition import Labels, labelled, read
+
+
+def counted(folder: Path, pid: int, **by_outcome: float) -> None:
+    """Leave the files of a worker that polled so often, by outcome, and took a second each time."""
+    polls = MmapedDict(str(folder / f"counter_{pid}.db"))
+    for outcome, value in by_outcome.items():
+        polls.write_value(mmap_key("bridge_polls", "bridge_polls_total", ["outcome"], [outcome], "Polls"), value, 0.0)
+    polls.close()
+    seconds = MmapedDict(str(folder / f"histogram_{pid}.db"))
+    for name, label, value in (("sum", [], sum(by_outcome.values())), ("bucket", ["1.0"], sum(by_outcome.values()))):
+        key = mmap_key("bridge_poll_seconds", f"bridge_poll_seconds_{name}", ["le"][: len(label)], label, "Seconds")
+        seconds.write_value(key, value, 0.0)
+    seconds.close()
+
+
+def told(folder: Path) -> dict[str, dict[Labels, float]]:
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, str(folder))
+    return read(WorkerFiles(registry, folder).text())
+
+
+def test_folding_changes_no_number_and_leaves_one_file_of_each_kind(tmp_path: Path) -> None:
+    for pid in (11, 12, 13):
+        counted(tmp_path, pid, ok=float(pid), timeout=1.0)
+    before = told(tmp_path)
+    assert before["bridge_polls_total"] == {labelled(outcome="ok"): 36.0, labelled(outcome="timeout"): 3.0}
+    fold(tmp_path, {11})
+    assert told(tmp_path) == before
+    fold(tmp_path, {12, 13, 99})
+    assert told(tmp_path) == before
+    assert sorted(file.name for file in tmp_path.glob("*.db")) == ["counter_ended.db", "histogram_ended.db"]
+
+
+def test_a_new_worker_with_an_ended_ones_number_counts_on(tmp_path: Path) -> None:
+    counted(tmp_path, 11, ok=5.0)
+    fold(tmp_path, {11})
+    counted(tmp_path, 11, ok=2.0)
+    assert told(tmp_path)["bridge_polls_total"] == {labelled(outcome="ok"): 7.0}
+    fold(tmp_path, {11})
+    assert told(tmp_path)["bridge_polls_total"] == {labelled(outcome="ok"): 7.0}
+
+
+def test_more_series_than_fit_a_new_file_are_kept_too(tmp_path: Path) -> None:
+    counted(tmp_path, 11, **{f"reason_{number}": float(number) for number in range(2_000)})
+    before = told(tmp_path)
+    fold(tmp_path, {11})
+    assert told(tmp_path) == before
+
+
+def test_nothing_is_folded_while_somebody_reads(tmp_path: Path) -> None:
+    counted(tmp_path, 11, ok=5.0)
+    with (tmp_path / "lock").open("w") as reader:
+        fcntl.flock(reader, fcntl.LOCK_SH)
+        with pytest.raises(BlockingIOError):
+            fold(tmp_path, {11})
+    assert (tmp_path / "counter_11.db").exists()
+    fold(tmp_path, {11})
+    assert not (tmp_path / "counter_11.db").exists()
+
+
+def test_a_worker_that_is_just_making_its_files_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    answers: list[dict[str, dict[Labels, float]]] = []
+    reader = threading.Thread(target=lambda: answers.append(told(tmp_path)))
+    with making():
+        half_made = tmp_path / "counter_11.db"
+        half_made.touch()
+        reader.start()
+        reader.join(0.2)
+        assert reader.is_alive()
+        half_made.unlink()
+        counted(tmp_path, 11, ok=5.0)
+    reader.join(5)
+    assert answers[0]["bridge_polls_total"] == {labelled(outcome="ok"): 5.0}
