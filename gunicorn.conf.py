@@ -11,6 +11,7 @@ import tempfile
 import time
 from typing import Any
 
+from gunicorn import glogging
 from gunicorn.workers import gthread
 
 # The workers add up their own metrics in files in one directory; prometheus_client looks for it when it is imported.
@@ -20,7 +21,7 @@ if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
 
 from prometheus_client.multiprocess import mark_process_dead  # noqa: E402
 
-from bridge import configured  # noqa: E402
+from bridge import configured, logs  # noqa: E402
 from bridge.settings import ConfigurationError  # noqa: E402
 
 ARRIVAL_SECONDS = 5.0
@@ -58,6 +59,15 @@ class ThreadWorker(gthread.ThreadWorker):
                     conn.sock.shutdown(how)
 
 
+class Logger(glogging.Logger):
+    """Gunicorn's own log, as lines among the bridge's."""
+
+    def setup(self, cfg: Any) -> None:
+        super().setup(cfg)
+        self.error_log.handlers.clear()
+        self.error_log.propagate = True
+
+
 def _addresses(port: int) -> list[str]:
     """Every interface: IPv6 and IPv4 on one socket, on two where that is switched off, IPv4 where there is no IPv6."""
     try:
@@ -81,6 +91,8 @@ except ConfigurationError as error:
     _remove_metrics_dir()
     sys.exit(f"The bridge cannot start. Wrong in its environment:\n\n{error}\n")
 
+logs.capture(_settings.log_level)
+
 # While the leader reads a large exposition, a request wants the interpreter a dozen times: 5 ms each would add up.
 sys.setswitchinterval(0.0005)
 
@@ -96,6 +108,7 @@ timeout = 30
 graceful_timeout = 10
 keepalive = 30
 limit_request_line = 8190  # GET /query can carry many targets
+logger_class = Logger
 accesslog = None  # the bridge logs its requests itself
 loglevel = _settings.log_level.lower()
 control_socket_disable = True

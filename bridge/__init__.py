@@ -18,7 +18,7 @@ from bridge.history.store import Store
 from bridge.poller import Poller
 from bridge.queries.cache import AnswerCache
 from bridge.settings import ConfigurationError, Settings, load
-from bridge.web import auth, errors, exposition, oncall, operations, simplejson
+from bridge.web import auth, errors, exposition, oncall, operations, requestlog, simplejson
 
 MAX_BODY_BYTES = 1024 * 1024
 
@@ -41,7 +41,7 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.time) ->
 
     Raises DialectError for a dialect that cannot be used, OSError when ``data_dir`` cannot be written.
     """
-    logs.configure(settings.log_level)
+    logs.configure(settings.log_level, context=requestlog.current)
     store = Store(settings.data_dir, retention_seconds=settings.history_retention_seconds)
     if store.damage:
         structlog.get_logger("bridge").error("history_damaged", message=store.damage)
@@ -69,6 +69,7 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.time) ->
     app.extensions["bridge"] = Bridge(
         settings, store, poller, clock, AnswerCache(observe=metrics.lookup), metrics, remote=_remote_history(settings)
     )
+    requestlog.register(app, settings.log_level)
     exposition.register(app, metrics)
     auth.register(app, settings)
     errors.register(app)
