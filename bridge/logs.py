@@ -87,6 +87,12 @@ def write(level: str, event: str, message: str, fields: Fields) -> None:
         _state.output.write(_line(level, event, message, fields))
 
 
+def write_soon(level: str, event: str, message: str, fields: Fields) -> None:
+    """Write one line within a tenth of a second: for events that are many and in no hurry."""
+    if _state.output is not None:
+        _state.output.later(_line(level, event, message, fields))
+
+
 def traceback_of(error: BaseException) -> str:
     """An exception and where it came from."""
     return "".join(traceback.format_exception(error))
@@ -120,12 +126,16 @@ def _line(level: str, event: str, message: str, fields: Fields) -> bytes:
         **fields,
     }
     try:
-        line = orjson.dumps(content, default=repr, option=orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE)
+        line = orjson.dumps(content, default=_plain, option=orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE)
     except TypeError:  # half a character, or a number of more than 64 bits
-        line = json.dumps(content | {"timestamp": content["timestamp"].isoformat()}, default=repr).encode() + b"\n"
+        line = json.dumps(content, default=_plain).encode() + b"\n"
     if line.isascii() and b"\x7f" not in line:
         return line
     return _HIDDEN.sub(_escaped, line.decode()).encode()
+
+
+def _plain(value: object) -> str:
+    return value.strftime("%Y-%m-%dT%H:%M:%S.%fZ") if isinstance(value, datetime) else repr(value)
 
 
 _HIDDEN = re.compile("[^\n -~]")

@@ -48,7 +48,8 @@ def register(app: Flask, level: str) -> None:
         if shown[said]:
             method = asked.method if asked.method in METHODS else "other"
             message, more = (f"{method} {endpoint} {status}", {}) if trouble is None else trouble
-            logs.write(
+            write = logs.write_soon if said in ("debug", "info") else logs.write
+            write(
                 said,
                 "request",
                 message,
