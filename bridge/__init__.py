@@ -19,6 +19,7 @@ from bridge.poller import Poller
 from bridge.queries.cache import AnswerCache
 from bridge.settings import ConfigurationError, Settings, load
 from bridge.web import auth, errors, exposition, oncall, operations, requestlog, simplejson
+from bridge.web.names import NameConverter
 
 MAX_BODY_BYTES = 1024 * 1024
 
@@ -66,6 +67,7 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.time) ->
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
+    app.url_map.converters["path"] = NameConverter
     app.extensions["bridge"] = Bridge(
         settings, store, poller, clock, AnswerCache(observe=metrics.lookup), metrics, remote=_remote_history(settings)
     )
