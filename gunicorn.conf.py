@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from gunicorn import glogging
 from gunicorn.workers import gthread
 
 # The workers add up their own metrics in files in one directory; prometheus_client looks for it when it is imported.
@@ -24,7 +25,7 @@ if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
 _metrics_dir = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
 _metrics_dir.mkdir(parents=True, exist_ok=True)
 
-from bridge import configured  # noqa: E402
+from bridge import configured, logs  # noqa: E402
 from bridge.settings import ConfigurationError  # noqa: E402
 from bridge.web import worker_files  # noqa: E402
 
@@ -63,6 +64,15 @@ class ThreadWorker(gthread.ThreadWorker):
                     conn.sock.shutdown(how)
 
 
+class Logger(glogging.Logger):
+    """Gunicorn's own log, as lines among the bridge's."""
+
+    def setup(self, cfg: Any) -> None:
+        super().setup(cfg)
+        self.error_log.handlers.clear()
+        self.error_log.propagate = True
+
+
 def _addresses(port: int) -> list[str]:
     """Every interface: IPv6 and IPv4 on one socket, on two where that is switched off, IPv4 where there is no IPv6."""
     try:
@@ -86,6 +96,8 @@ except ConfigurationError as error:
     _remove_metrics_dir()
     sys.exit(f"The bridge cannot start. Wrong in its environment:\n\n{error}\n")
 
+logs.capture(_settings.log_level)
+
 # A connection that says nothing waits for its first byte in a thread this long, then in the event loop.
 gthread.DEFAULT_WORKER_DATA_TIMEOUT = 1.0
 
@@ -98,6 +110,7 @@ timeout = 30
 graceful_timeout = 10
 keepalive = 30
 limit_request_line = 8190  # GET /query can carry many targets
+logger_class = Logger
 accesslog = None  # the bridge logs its requests itself
 loglevel = _settings.log_level.lower()
 control_socket_disable = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import structlog
 from flask import Flask
@@ -15,9 +16,18 @@ from bridge.history.remote import RemoteHistory
 from bridge.history.store import Store
 from bridge.queries.cache import AnswerCache
 from bridge.settings import ConfigurationError, Settings, load
-from bridge.web import auth, compression, counts, errors, events, oncall, operations, simplejson, simpod
+from bridge.web import auth, compression, counts, errors, events, oncall, operations, requestlog, simplejson, simpod
+from bridge.web.names import NameConverter
 
 MAX_BODY_BYTES = 1024 * 1024
+
+
+class _Flask(Flask):
+    """Flask without a look at each function of each request whether it is a coroutine: none is."""
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """Any function as it is."""
+        return func
 
 
 def configured(environ: Mapping[str, str]) -> Settings:
@@ -38,19 +48,20 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.time) ->
 
     Raises OSError when ``data_dir`` cannot be written.
     """
-    logs.configure(settings.log_level)
+    logs.configure(settings.log_level, context=requestlog.current)
     store = Store(settings.data_dir, retention_seconds=settings.history_retention_seconds)
     if store.damage:
         structlog.get_logger("bridge").error("history_damaged", message=store.damage)
     metrics = counts.OwnMetrics()
-    app = Flask("bridge", static_folder=None)
+    app = _Flask("bridge", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
+    app.url_map.converters["path"] = NameConverter
     app.extensions["bridge"] = Bridge(
         settings, store, clock, AnswerCache(observe=metrics.lookup), metrics, remote=_remote_history(settings)
     )
-    counts.register(app, metrics)
+    requestlog.register(app, metrics, settings.log_level)
     compression.register(app)
     auth.register(app, settings)
     errors.register(app)

@@ -1,7 +1,7 @@
 """The process that polls: the leader's child, so that no request has to wait for a poll that is being read.
 
-``python -m bridge.polling DESCRIPTOR`` is what it is started as: with the leader's lock, and a pipe as its standard
-input, over which come the settings, and then nothing for as long as the leader lives. A child that outlives its leader
+It is given the leader's lock, and a pipe as its standard input, over which come the settings, and then nothing for as
+long as the leader lives. A child that outlives its leader
 ends at once, and a child that ends is started again.
 """
 
@@ -31,6 +31,7 @@ from bridge.poller import Poller
 from bridge.settings import Settings
 from bridge.web.counts import OwnMetrics
 
+CHILD = "import sys; from bridge.polling import main; main(int(sys.argv[1]))"
 STOP = b"."
 """What the leader says when the poll in flight shall be the last."""
 LOOK_SECONDS = 0.25
@@ -73,7 +74,7 @@ def poller_of(
 
 def poll_in_child(settings: Settings, lead: Lead, stop: threading.Event) -> None:
     """Have a child poll until ``stop`` is set. Raises PollingError when it ends before."""
-    command = [sys.executable, "-m", "bridge.polling", str(lead.descriptor)]
+    command = [sys.executable, "-c", CHILD, str(lead.descriptor)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=(lead.descriptor,)) as child:  # noqa: S603
         stdin = cast(IO[bytes], child.stdin)
         try:
@@ -107,6 +108,7 @@ def main(descriptor: int) -> None:
     stop = threading.Event()
     threading.Thread(target=_obey, args=(stop,), name="obey", daemon=True).start()
     logs.configure(settings.log_level)
+    logs.capture(settings.log_level)
     log.info("polling", message="this process polls the gateway", pid=os.getpid())
     store = Store(settings.data_dir, retention_seconds=settings.history_retention_seconds)
     metrics = OwnMetrics()
@@ -119,7 +121,3 @@ def _obey(stop: threading.Event) -> None:
     if not sys.stdin.buffer.read(1):
         os._exit(1)  # the leader is dead, and another one polls from now on
     stop.set()
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]))

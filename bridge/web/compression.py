@@ -33,12 +33,11 @@ def is_compressed(body: bytes) -> bool:
 
 
 def _compress(response: Response) -> Response:
-    if response.direct_passthrough or response.is_streamed or "Content-Encoding" in response.headers:
+    size = response.content_length or 0  # nobody knows it of what is streamed
+    if size < MIN_BYTES or response.direct_passthrough or "Content-Encoding" in response.headers:
         return response
-    body = response.get_data()
-    if len(body) >= MIN_BYTES:
-        response.vary.add("Accept-Encoding")
-        if wanted(request):
-            response.set_data(igzip.compress(body, LEVEL, mtime=0))
-            response.headers["Content-Encoding"] = "gzip"
+    response.vary.add("Accept-Encoding")
+    if wanted(request):
+        response.set_data(igzip.compress(response.get_data(), LEVEL, mtime=0))
+        response.headers["Content-Encoding"] = "gzip"
     return response

@@ -9,13 +9,10 @@ from __future__ import annotations
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
 
 import prometheus_client
-from flask import Flask, Response
-from flask.globals import request_ctx
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from bridge.model import Poll
@@ -25,10 +22,6 @@ from bridge.web.worker_files import WorkerFiles
 POLL_BUCKETS = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 PARSE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 REQUEST_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-NO_ROUTE = "none"
-STARTED = "bridge.started"
-"""Where a request's environment keeps the time it began."""
 WRITE_EVERY_SECONDS = 0.05
 
 # When a process began to count is of no use here, and would double the number of series.
@@ -139,8 +132,8 @@ class OwnMetrics:
             self._lookups[hit] += 1
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
-        """Count one request. ``route`` is a template, never a path: paths hold names from outside."""
-        key = route, method if method in METHODS else "other", status
+        """Count one request. ``route`` is a template, never a path, ``method`` one that is known: both are labels."""
+        key = route, method, status
         with self._lock:
             counted = self._unwritten.get(key)
             if counted is None:
@@ -173,22 +166,3 @@ class OwnMetrics:
             self._awaited.clear()
             with suppress(OSError):  # a disk without room costs counts, not the thread
                 self.write()
-
-
-def register(app: Flask, metrics: OwnMetrics) -> None:
-    """Count every request of the application. To be registered first, so that it sees what other hooks answer."""
-    answer = app.wsgi_app
-
-    def timed(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        environ[STARTED] = time.perf_counter()
-        return answer(environ, start_response)
-
-    app.wsgi_app = timed  # type: ignore[method-assign]
-
-    @app.after_request
-    def count(response: Response) -> Response:
-        request = request_ctx.request  # one look for it, where flask.request would look for each of its attributes
-        rule, began = request.url_rule, request.environ[STARTED]
-        route = NO_ROUTE if rule is None else rule.rule
-        metrics.request(route, request.method, response.status_code, time.perf_counter() - began)
-        return response

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 
-import structlog
 from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
 
 from bridge.queries.targets import TargetError, with_hint
 from bridge.queries.timerange import TimeError
+from bridge.web import requestlog
 from bridge.web.formats import json_response
-
-log = structlog.get_logger("bridge.web")
 
 CODES = {
     400: "bad_request",
@@ -71,10 +69,10 @@ def register(app: Flask) -> None:
 
     @app.errorhandler(sqlite3.Error)
     def no_history(error: sqlite3.Error) -> Response:
-        log.error("history_not_read", message=f"the history could not be read: {error}")
+        requestlog.explain(f"the history could not be read: {error}")
         return error_response(503, "the recorded history cannot be read just now", "try again; see the bridge's log")
 
     @app.errorhandler(Exception)
     def unexpected(error: Exception) -> Response:
-        log.error("request_broke", message=f"{type(error).__name__} while answering", exc_info=error)
+        requestlog.explain(f"{type(error).__name__} while answering", error)
         return error_response(500, "500 Internal Server Error", HINTS[500])

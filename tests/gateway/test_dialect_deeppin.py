@@ -197,7 +197,7 @@ class TestKeys:
         [_, (_, after)] = replayed([recovering((ONE, 0)), recovering((TWO, 0))])
         assert states(after) == {FIRST: "CLOSED"}
 
-    def test_no_key_is_shown_logged_or_kept(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_no_key_is_shown_logged_or_kept(self, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
         now = [1_795_000_000.0]
         with gateway(*(answer(200, body) for body in DAY_OF_GROQ.values())) as upstream:
             settings = Settings(f"http://127.0.0.1:{upstream.port}", metrics_path="/metrics", data_dir=tmp_path)
@@ -215,6 +215,6 @@ class TestKeys:
             kept = b"".join(file.read_bytes() for file in tmp_path.iterdir()).decode("latin-1")
             memory = repr(bridge.store.memory()) + repr(bridge.store.latest())
             bridge.store.close()
-        shown = "\n".join([*answers, kept, memory, capsys.readouterr().out])
+        shown = "\n".join([*answers, kept, memory, capfd.readouterr().out])
         assert "llama-3.3-70b #2" in shown
         assert [key for key in (A, B, C) if key in shown] == []

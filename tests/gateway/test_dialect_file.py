@@ -59,8 +59,8 @@ def polled(tmp_path: Path, *bodies: bytes, dialect: str = "auto") -> Iterator[Fl
         bridge.store.close()
 
 
-def logged(capsys: pytest.CaptureFixture[str], event: str) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+def logged(capfd: pytest.CaptureFixture[str], event: str) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     return [line for line in lines if line["event"] == event]
 
 
@@ -75,7 +75,7 @@ def explained(client: FlaskClient, provider: str) -> dict[str, str]:
 class TestSeveralDialects:
     @captured
     def test_the_two_faces_of_one_gateway_each_give_what_they_say_best(
-        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+        self, tmp_path: Path, capfd: pytest.CaptureFixture[str]
     ) -> None:
         data = sorted((CAPTURES / "gatewayz-data").glob("00[01]-*.prom"))
         metrics = sorted((CAPTURES / "gatewayz-metrics").glob("02[01]-*.prom"))
@@ -89,14 +89,14 @@ class TestSeveralDialects:
         assert openai["requests per second"] == "bridge, from model_inference_requests_total (gatewayz-metrics)"
         assert openai["latency p95"] == "bridge, from model_inference_duration_seconds (gatewayz-metrics)"
         assert openai["availability"] == "bridge, 4 of 4 circuits not OPEN"
-        [told] = logged(capsys, "dialects")
+        [told] = logged(capfd, "dialects")
         assert told["message"] == "read as gatewayz-data, gatewayz-metrics"
         assert told["signals"]["circuit_state"] == "circuit_breaker_state (gatewayz-data)"
         assert told["signals"]["requests"] == told["signals"]["failures"]
         assert told["signals"]["transitions"] == "circuit_breaker_state_transitions_total (gatewayz-metrics)"
 
     def test_gateways_that_share_an_exposition_each_keep_their_providers(
-        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+        self, tmp_path: Path, capfd: pytest.CaptureFixture[str]
     ) -> None:
         with polled(tmp_path, *(body + BREAKERS for body in LITELLM)) as client:
             rows = client.get("/query?target=providers").json[0]["rows"]
@@ -106,7 +106,7 @@ class TestSeveralDialects:
             ("groq", "healthy", "CLOSED"),
         ]
         assert groq["error rate"] == "bridge, from litellm_deployment_failure_responses_total (litellm)"
-        [told] = logged(capsys, "dialects")
+        [told] = logged(capfd, "dialects")
         assert told["message"] == "read as litellm, circuit-breaker"
         assert told["signals"]["outages"] == "litellm_deployment_cooled_down_total (litellm)"
         assert told["signals"]["circuit_state"] == "circuit_breaker_state (circuit-breaker)"
@@ -125,12 +125,12 @@ class TestSeveralDialects:
         assert "circuit-breaker)" in "".join(told["payments"].split())
 
     def test_what_gives_which_signal_is_logged_once_and_again_when_it_changes(
-        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+        self, tmp_path: Path, capfd: pytest.CaptureFixture[str]
     ) -> None:
         one, two = LITELLM
         with polled(tmp_path, one, two, two + BREAKERS, two + BREAKERS):
             pass
-        assert [told["message"] for told in logged(capsys, "dialects")] == [
+        assert [told["message"] for told in logged(capfd, "dialects")] == [
             "read as litellm",
             "read as litellm, circuit-breaker",
         ]
@@ -147,7 +147,7 @@ class TestSeveralDialects:
 
 class TestNoDialect:
     def test_families_that_have_nothing_to_do_with_providers_are_an_empty_board_that_says_what_was_looked_for(
-        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+        self, tmp_path: Path, capfd: pytest.CaptureFixture[str]
     ) -> None:
         with polled(tmp_path, UNRELATED, UNRELATED) as client:
             board, ready = client.get("/"), client.get("/ready")
@@ -157,7 +157,7 @@ class TestNoDialect:
         assert (board.status_code, ready.status_code) == (200, 200)
         assert (summary["gateway"]["up"], summary["gateway"]["dialects"], rows, series) == (True, [], [], [])
         said = " ".join(board.text.split())
-        [told] = logged(capsys, "dialects")
+        [told] = logged(capfd, "dialects")
         for dialect in builtin().values():
             looked_for = f"{' or '.join(str(sign) for sign in dialect.recognised_by)} ({dialect.name})"
             for place in (said, *summary["gateway"]["notices"], told["message"]):
