@@ -13,6 +13,7 @@ from bridge.history.remote import RemoteHistory
 from bridge.history.store import Store
 from bridge.poller import Poller
 from bridge.queries.cache import AnswerCache
+from bridge.queries.trend import TrendCache
 from bridge.queries.view import View
 from bridge.settings import Settings
 from bridge.web.exposition import Exposition, OwnMetrics
@@ -31,6 +32,7 @@ class Bridge:
     exposition: Exposition = field(default_factory=Exposition)
     remote: RemoteHistory | None = None
     """Where older history is kept; None without ``HISTORY_URL``."""
+    trends: TrendCache = field(default_factory=TrendCache)
 
     def start(self) -> None:
         """Begin to poll (or to wait for the lead). After fork."""

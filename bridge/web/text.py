@@ -62,9 +62,7 @@ def text_table(table: Table, now: float) -> str:
     Times of the last 24 h before ``now`` stand without their date. Columns that say the same in every row, and are
     declared so (``once``), stand above the table.
     """
-    cells = [
-        [_cell(value, column, now) for value, column in zip(row, table.columns, strict=True)] for row in table.rows
-    ]
+    cells = [[cell(value, column, now) for value, column in zip(row, table.columns, strict=True)] for row in table.rows]
     columns = list(table.columns)
     if not cells:
         return "  ".join(column.short or column.title for column in columns) + "\n(no rows)\n"
@@ -175,7 +173,8 @@ def printable(value: str) -> str:
     )
 
 
-def _cell(value: Cell, column: Column, now: float) -> str:
+def cell(value: Cell, column: Column, now: float) -> str:
+    """A table's cell as people read it; a dash for what is not known."""
     if value is None:
         return "-"
     if isinstance(value, str):
