@@ -58,8 +58,6 @@ class Line:
     values: Sequence[float | None] = ()
     worst: float | None = None
     worst_at: float | None = None
-    last: float | None = None
-    """The newest value; None when it is not known now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +122,7 @@ def _line(series: Series, grid: Grid, wanted: Metric) -> Line:
     newest_first = series.values[::-1]
     found = np.nanargmin(newest_first) if wanted.worst == "low" else np.nanargmax(newest_first)
     worst = len(values) - 1 - int(found)
-    return Line(grid.places(series.times), values, values[worst], float(series.times[worst]), values[-1])
+    return Line(grid.places(series.times), values, values[worst], float(series.times[worst]))
 
 
 def _trends(store: Store, grid: Grid) -> Trends:

@@ -139,8 +139,8 @@ def reach(view: View, verdict: Verdict) -> str:
     of_models = snapshot.model_error_rates.items() if snapshot else ()
     rates = {key.model: rate for key, rate in of_models if key.provider == provider and key.model}
     failing = sorted((model for model in rates if rates[model] >= FAILING_FROM), key=lambda model: -rates[model])
-    told = _share([f"{printable(model)} {rates[model]:.0%}" for model in failing], len(rates))
-    return f"errors in {told}" if failing else ""
+    told = [f"{printable(model)} {rates[model]:.0%}" for model in failing]
+    return f"errors in {_share(told, len(rates))}" if told else ""
 
 
 def _share(models: list[str], count: int) -> str:

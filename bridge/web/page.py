@@ -12,7 +12,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from bridge.model import Event
-from bridge.queries.tables import Column, is_news, milliseconds
+from bridge.queries.tables import Column, is_news
 from bridge.queries.view import View, clock, duration
 from bridge.web.text import cell, printable
 
@@ -158,7 +158,9 @@ def _iso(at: float) -> str:
 
 
 def _short(at: float, now: float) -> str:
-    return cell(milliseconds(at), Column("", "time"), now)
+    """A time of day, with its date where that is not today's."""
+    then, today = (datetime.fromtimestamp(moment, UTC) for moment in (at, now))
+    return then.strftime("%H:%M:%S" if then.date() == today.date() else "%m-%d %H:%M:%S")
 
 
 def render(template: str, frame: Frame, **content: object) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bridge.history.store import Store
-from bridge.model import Event
+from bridge.model import Event, Verdict
 from bridge.queries import tables
 from bridge.queries.catalog import METRICS
 from bridge.queries.tables import Cell
@@ -59,9 +59,10 @@ def provider_page(frame: Frame, provider: str, store: Store, events: Iterable[Ev
         status=status,
         why="" if view.stale else board.joined(board.reach(view, verdict), board.why(view, verdict)),
         freshness=board.freshness(view),
-        charts=_charts(view, store, provider),
+        charts=_charts(view, store, verdict),
         circuits=[_named(circuits, row) for row in circuits.rows],
         evidence=[_named(explained, row) for row in explained.rows],
+        told_once=f": {view.trouble}" if view.stale else "",
         changes=changes(events, provider),
     )
 
@@ -85,15 +86,15 @@ def _named(table: tables.Table, row: Sequence[Cell]) -> Mapping[str, Cell]:
     return dict(zip([column.title for column in table.columns], row, strict=True))
 
 
-def _charts(view: View, store: Store, provider: str) -> list[list[Chart]]:
+def _charts(view: View, store: Store, verdict: Verdict) -> list[list[Chart]]:
     """A list a metric that was ever known in the spans, with a chart a span."""
     grids = [Grid(span, view.now) for span in CHART_SPANS_SECONDS]
-    by_span = [lines(store, grid, list(CHARTS), provider) for grid in grids]
+    by_span = [lines(store, grid, list(CHARTS), verdict.provider) for grid in grids]
     names = [name for name in CHARTS if any(_known(of_span, name) for of_span in by_span)]
     if "provider_latency_p95_seconds" in names and "provider_latency_seconds" in names:
         names.remove("provider_latency_seconds")
     return [
-        [_chart(view, name, grid, of_span.get(name)) for grid, of_span in zip(grids, by_span, strict=True)]
+        [_chart(view, verdict, name, grid, of_span.get(name)) for grid, of_span in zip(grids, by_span, strict=True)]
         for name in names
     ]
 
@@ -102,17 +103,13 @@ def _known(of_span: Mapping[str, Line], name: str) -> bool:
     return name in of_span and of_span[name].worst is not None
 
 
-def _chart(view: View, name: str, grid: Grid, line: Line | None) -> Chart:
-    unit, title = METRICS[name].unit, CHARTS[name]
+def _chart(view: View, verdict: Verdict, name: str, grid: Grid, line: Line | None) -> Chart:
+    unit, title, span = METRICS[name].unit, CHARTS[name], span_words(grid.span_seconds)
+    value = number(view.value(verdict, name), unit)
     if line is None or line.worst is None or line.worst_at is None:
-        return Chart(title, span_words(grid.span_seconds), "", "", "-", "nothing recorded")
+        return Chart(title, span, "", "", value, "nothing recorded")
     top = 100.0 if unit == "percent" else next((top for top in TOPS if top >= line.worst), line.worst)
+    top_words = f"{top:.0%}" if unit == "percentunit" else f"{top:g}{unit if unit == 's' else ''}"
     word = "lowest" if METRICS[name].worst == "low" else "highest"
-    return Chart(
-        title,
-        span_words(grid.span_seconds),
-        path(line.places, line.values, top),
-        f"{top:.0%}" if unit == "percentunit" else f"{top:g}{unit if unit == 's' else ''}",
-        "-" if view.stale else number(line.last, unit),
-        f"{word} {number(line.worst, unit)}, {duration(view.now - line.worst_at)} ago",
-    )
+    worst = f"{word} {number(line.worst, unit)}, {duration(view.now - line.worst_at)} ago"
+    return Chart(title, span, path(line.places, line.values, top), top_words, value, worst)

@@ -134,30 +134,31 @@ def _breaker(view: View, circuit: Circuit) -> Breaker:
 
 def _spells(view: View, trends: Trends) -> list[Spell]:
     """Those that go on first, the longest first; then those that are over, the latest first."""
-    status = {verdict.provider: view.status(verdict) for verdict in view.verdicts()}
-    going_on = {name for name in trends.spells if status.get(name) in (Status.DOWN, Status.DEGRADED)}
+    troubled = {} if view.stale else {verdict.provider: verdict for verdict in board.troubled(view)}
 
     def order(item: tuple[str, Spells]) -> tuple[bool, float, str]:
         name, its = item
-        return name not in going_on, -its.seconds if name in going_on else -its.last_at, name
+        return name not in troubled, -its.seconds if name in troubled else -its.last_at, name
 
     return [
-        _spell(view, name, its, trends, going_on=name in going_on, known=status.get(name, 0) != Status.UNKNOWN)
+        _spell(view, name, its, _path(trends.lines.get(name)), troubled.get(name))
         for name, its in sorted(trends.spells.items(), key=order)
     ]
 
 
-def _spell(view: View, name: str, its: Spells, trends: Trends, *, going_on: bool, known: bool) -> Spell:
-    total = f"not healthy for {duration(its.seconds)} in {plural(its.count, 'spell')}"
-    trend = _path(trends.lines.get(name))
-    if going_on:
-        return Spell(name, "going on", "degraded", total, trend)
-    over = f"{total}, last {duration(view.now - its.last_at)} ago"
-    if not known:
-        return Spell(name, "not known now", "unknown", over, trend)
-    if its.count >= RECURRING_SPELLS:
-        return Spell(name, "recurring", "degraded", over, trend)
-    return Spell(name, "blip" if its.seconds < BLIP_SECONDS else "over", "healthy", over, trend)
+def _spell(view: View, name: str, its: Spells, trend: str, troubled: Verdict | None) -> Spell:
+    """``troubled`` is the verdict on a provider whose spell goes on."""
+    recurring = "recurring" if its.count >= RECURRING_SPELLS else ""
+    in_all = f"{duration(its.seconds)} in {plural(its.count, 'spell')}"
+    if troubled is not None:
+        lasts = duration(view.now - troubled.status_since)
+        text = f"for {lasts}, the first spell" if its.count == 1 else f"for {lasts} now, {in_all} in all"
+        return Spell(name, recurring or "going on", troubled.status.word, text, trend)
+    text = f"{in_all}, last {duration(view.now - its.last_at)} ago"
+    if view.stale:
+        return Spell(name, "not known now", "unknown", text, trend)
+    over = "blip" if its.seconds < BLIP_SECONDS else "over"
+    return Spell(name, recurring or over, "degraded" if recurring else "healthy", text, trend)
 
 
 def _rows(view: View, trends: Trends) -> list[Row]:

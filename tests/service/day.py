@@ -1,10 +1,10 @@
-"""A day in the life of a fleet: the demo's gateway, with an incident now and quieter hours before it, as history."""
+"""A day of the demo's fleet as history: quiet but for a few incidents, and one that goes on at its end."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 from bridge import logs
 from bridge.gateway import dialect
@@ -16,14 +16,26 @@ from bridge.poller import Poller
 from demo.script import LOOP_SECONDS, exposition
 
 DAY_SECONDS = 86_400.0
-BETWEEN_POLLS = 120.0
+POLLED_EVERY, POLLED_CLOSELY = 120.0, 5.0
+NOT_POLLED_HOURS = (-10.0, -9.5)
 QUIET = 40.0
 """A second of the demo's loop at which all is well."""
-OPENROUTER, GROQ, COHERE = 60.0, 270.0, 450.0
-"""Seconds of the loop at which each of its incidents begins."""
-LATER = 210.0
-INCIDENTS = ((-20.0, OPENROUTER + LATER, 15.0), (-13.5, GROQ, 50.0), (-6.0, COHERE, 5.0), (-2.2, OPENROUTER + LATER, 8.0))
-"""What happened earlier: how many hours ago, at which second of the loop it begins, how long it goes on."""
+BEGINS = {"openrouter": 60.0, "groq": 270.0, "cohere": 450.0}
+"""The second of the loop at which a provider's incident begins."""
+EARLIER = ((-20.0, "openrouter", 150.0), (-13.5, "groq", 150.0), (-6.0, "cohere", 5.0), (-2.2, "openrouter", 60.0))
+"""How many hours ago whose incident began, and how many seconds of it happened."""
+
+
+class Moment(NamedTuple):
+    """The demo at one moment: the second of the loop, for openrouter one of its own, so that incidents can overlap."""
+
+    second: float = QUIET
+    openrouter: float = QUIET
+
+
+WELL = Moment()
+INCIDENT = Moment(BEGINS["groq"] + 75.0, BEGINS["openrouter"] + 80.0)
+"""All of groq's circuits are OPEN, and one of openrouter's is OPEN again after it was tried."""
 
 
 class _Hand:
@@ -37,53 +49,63 @@ class _Hand:
         """Nothing is open."""
 
 
-def write(folder: Path, now: float, second: float = QUIET, *, gap_hours: tuple[float, float] = (-10.0, -9.5)) -> None:
-    """Write the 24 hours before ``now`` as the bridge would have recorded them; in ``gap_hours`` it was not running.
-
-    ``second`` is the second of the loop that stands at ``now``: the minutes before it have been polled closely.
-    """
+def write(folder: Path, now: float, ends: Moment = WELL) -> None:
+    """Write the 24 hours before ``now`` as the bridge records them, up to the moment ``ends``."""
     logs.configure("CRITICAL")
     store = Store(folder, retention_seconds=7 * DAY_SECONDS)
     hand, clock = _Hand(), [now]
     source = GatewaySource(cast(GatewayClient, hand), dialect.select("auto"))
-    poller = Poller(source, store, Policy(), interval_seconds=BETWEEN_POLLS, clock=lambda: clock[0])
-    poller.resume()
-    at = now - DAY_SECONDS
-    close = now - max(second - QUIET, 0.0)
-    while at < now:
-        hours = (at - now) / 3600
-        poller._interval = BETWEEN_POLLS if at < close - 60 else 5.0
-        if not gap_hours[0] < hours < gap_hours[1]:
-            clock[0] = at
-            hand.body = _body(_elapsed(at, now, close, second), at)
-            poller.poll_once()
-        at += 5.0 if at >= close - 60 else next((5.0 for begin, _, _ in INCIDENTS if _during(hours, begin)), BETWEEN_POLLS)
+    pollers = {}
+    for at in _times(now):
+        closely = _played(at, now) is not None or now - at < 180.0
+        every = POLLED_CLOSELY if closely else POLLED_EVERY
+        if every not in pollers:
+            pollers[every] = Poller(source, store, Policy(), interval_seconds=every, clock=lambda: clock[0])
+        clock[0], hand.body = at, body(at, now, _moment(at, now, ends))
+        pollers[every].resume()
+        pollers[every].poll_once()
     store.close()
 
 
-def gateway(now: float, second: float) -> Callable[[], bytes]:
-    """What the gateway goes on with: the moment ``now`` of the loop, standing still."""
-    return lambda: _body(1000 * LOOP_SECONDS + second, now)
+def gateway(now: float, moment: Moment) -> Callable[[], bytes]:
+    """What the gateway goes on to say: this moment, standing still."""
+    return lambda: body(now, now, moment)
 
 
-def _body(elapsed: float, at: float) -> bytes:
-    """The demo's exposition, but that openrouter's incident is ``LATER`` by so much that it falls into groq's."""
+def body(at: float, now: float, moment: Moment) -> bytes:
+    """The exposition of a moment."""
+    loop = (1000 + (at - now) // LOOP_SECONDS) * LOOP_SECONDS
     mark = 'provider="openrouter"'
-    of_openrouter = [line for line in exposition(elapsed - LATER, at).splitlines() if mark in line]
-    others = [line for line in exposition(elapsed, at).splitlines() if mark not in line]
-    return ("\n".join([*others[:-1], *of_openrouter, others[-1]]) + "\n").encode()
+    its = [line for line in exposition(loop + moment.openrouter, at).splitlines() if mark in line]
+    others = [line for line in exposition(loop + moment.second, at).splitlines() if mark not in line]
+    return ("\n".join([*others[:-1], *its, others[-1]]) + "\n").encode()
 
 
-def _during(hours: float, begin: float) -> bool:
-    return begin - 0.02 < hours < begin + 0.05
+def _times(now: float) -> list[float]:
+    times, at = [], now - DAY_SECONDS
+    while at < now - 1:
+        if not NOT_POLLED_HOURS[0] < (at - now) / 3600 < NOT_POLLED_HOURS[1]:
+            times.append(at)
+        closely = _played(at, now, before=POLLED_EVERY + 10) is not None or now - at < 300.0
+        at += POLLED_CLOSELY if closely else POLLED_EVERY
+    return times
 
 
-def _elapsed(at: float, now: float, close: float, second: float) -> float:
-    loop = 1000 * LOOP_SECONDS - (now - at) // LOOP_SECONDS * LOOP_SECONDS
-    if at >= close:
-        return 1000 * LOOP_SECONDS + second - (now - at)
-    for begin, first, lasts in INCIDENTS:
-        into = at - now - begin * 3600
-        if 0 <= into < lasts:
-            return loop + first + into
-    return loop + QUIET
+def _played(at: float, now: float, before: float = 10.0) -> tuple[str, float] | None:
+    """Whose earlier incident a time falls into, and how far."""
+    for hours, whose, lasts in EARLIER:
+        into = at - now - hours * 3600
+        if -before <= into < lasts + 30:
+            return whose, into
+    return None
+
+
+def _moment(at: float, now: float, ends: Moment) -> Moment:
+    played = _played(at, now)
+    if played is not None:
+        whose, into = played
+        lasts = next(lasts for _, name, lasts in EARLIER if name == whose)
+        second = BEGINS[whose] + into if 0 <= into < lasts else QUIET
+        return Moment(openrouter=second) if whose == "openrouter" else Moment(second)
+    back = now - at
+    return Moment(*(last - back if last - back > QUIET and back < 180.0 else QUIET for last in ends))
