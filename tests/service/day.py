@@ -16,7 +16,7 @@ from bridge.poller import Poller
 from demo.script import LOOP_SECONDS, exposition
 
 DAY_SECONDS = 86_400.0
-POLLED_EVERY, POLLED_CLOSELY = 120.0, 5.0
+POLLED_EVERY, POLLED_CLOSELY = 300.0, 5.0
 NOT_POLLED_HOURS = (-10.0, -9.5)
 QUIET = 40.0
 """A second of the demo's loop at which all is well."""
