@@ -157,7 +157,7 @@ def _spell(view: View, name: str, its: Spells, trend: str, troubled: Verdict | N
     text = f"{in_all}, last {duration(view.now - its.last_at)} ago"
     if view.stale:
         return Spell(name, "not known now", "unknown", text, trend)
-    over = "blip" if its.seconds < BLIP_SECONDS else "over"
+    over = plural(its.count, "blip").partition(" ")[2] if its.seconds < BLIP_SECONDS else "over"
     return Spell(name, recurring or over, "degraded" if recurring else "healthy", text, trend)
 
 

@@ -86,7 +86,7 @@ def _times(now: float) -> list[float]:
     while at < now - 1:
         if not NOT_POLLED_HOURS[0] < (at - now) / 3600 < NOT_POLLED_HOURS[1]:
             times.append(at)
-        closely = _played(at, now, before=POLLED_EVERY + 10) is not None or now - at < 300.0
+        closely = _played(at, now, before=POLLED_EVERY + 10) is not None or now - at < 600.0
         at += POLLED_CLOSELY if closely else POLLED_EVERY
     return times
 

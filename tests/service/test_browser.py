@@ -24,7 +24,7 @@ from tests.services import require
 
 pytestmark = pytest.mark.service
 
-DESKTOP, PHONE = (1280, 900), (390, 844)
+DESKTOP, PHONE = (1280, 800), (390, 844)
 MAX_SCREENSHOT_BYTES = 200_000
 HOSTILE = {
     "quotes": 'it\'s "quoted" \\',
