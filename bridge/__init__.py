@@ -57,7 +57,7 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.time) ->
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
-    app.url_map.converters["path"] = NameConverter
+    app.url_map.converters["name"] = NameConverter
     app.extensions["bridge"] = Bridge(
         settings, store, clock, AnswerCache(observe=metrics.lookup), metrics, remote=_remote_history(settings)
     )

@@ -15,6 +15,7 @@ from bridge.history.store import Store
 from bridge.lead import Candidate
 from bridge.polling import poll_in_child
 from bridge.queries.cache import AnswerCache
+from bridge.queries.trend import TrendCache
 from bridge.queries.view import View
 from bridge.settings import Settings
 from bridge.web.counts import OwnMetrics
@@ -33,6 +34,7 @@ class Bridge:
     exposition: Exposition = field(default_factory=Exposition)
     remote: RemoteHistory | None = None
     """Where older history is kept; None without ``HISTORY_URL``."""
+    trends: TrendCache = field(default_factory=TrendCache)
 
     @cached_property
     def candidate(self) -> Candidate:

@@ -34,7 +34,7 @@ def register(app: Flask, settings: Settings) -> None:
 
     @app.after_request
     def common_headers(response: Response) -> Response:
-        response.headers["Cache-Control"] = "no-store"
+        response.headers.setdefault("Cache-Control", "no-store")
         response.headers["X-Content-Type-Options"] = "nosniff"
         origin = request.headers.get("Origin") if settings.cors_origins else None
         if origin and (origin in settings.cors_origins or "*" in settings.cors_origins):
@@ -42,17 +42,21 @@ def register(app: Flask, settings: Settings) -> None:
             response.headers["Access-Control-Allow-Methods"] = "GET, POST, OPTIONS"
             response.headers["Access-Control-Allow-Headers"] = "Authorization, Content-Type, Accept"
             response.headers["Access-Control-Max-Age"] = "600"
-            response.headers["Vary"] = "Origin"
+            response.vary.add("Origin")
         return response
 
     def _refused(given: bytes) -> Response:
-        """A browser that asks for the page gets the 401 that lets it sign in, a client a 403.
+        """A browser that asks for a page gets the 401 that lets it sign in, where a password would do; others a 403.
 
         A 401 through Grafana's proxy makes it retry, and can log its viewers out.
         """
         what = "a wrong credential" if given else "no credential"
         hint = "send BRIDGE_TOKEN as Authorization: Bearer …, or BRIDGE_BASIC_AUTH as basic auth"
-        page = request.method == "GET" and "text/html" in request.headers.get("Accept", "")
+        page = (
+            settings.bridge_basic_auth is not None
+            and request.method == "GET"
+            and "text/html" in request.headers.get("Accept", "")
+        )
         response = error_response(401 if page else 403, f"the request carries {what}", hint)
         if page:
             response.headers["WWW-Authenticate"] = 'Basic realm="Provider Health Bridge", charset="UTF-8"'

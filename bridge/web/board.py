@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 from bridge.model import Circuit, CircuitState, Status, Verdict
@@ -9,13 +11,20 @@ from bridge.queries import tables
 from bridge.queries.view import View, clock, duration
 from bridge.web.text import TEXT_WIDTH, printable, text_table, warning, wrapped
 
+PLAIN_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+NOT_CLOSED = (CircuitState.OPEN, CircuitState.HALF_OPEN)
 NAMES_SHOWN = 5
+REASONS_SHOWN = 12
 NOTICES_SHOWN = 5
 LABEL_WIDTH = 6
 OPEN_CIRCUITS_SHOWN = 12
+FLAPPING_SECONDS = 3600.0
+"""A circuit that opened more than once within this time is flapping."""
+FAILING_FROM = 0.1
+"""Error rate from which a model counts as one that fails."""
 HINTS = """\
 Go deeper:
-  curl '{base}/providers/NAME?format=text'
+  curl '{base}/providers/{name}?format=text'
   curl '{base}/query?target=transitions&from=now-6h&format=text'
   curl '{base}/query?target=provider_health_score&from=now-1h&format=text'
 """
@@ -42,7 +51,12 @@ def summary(view: View) -> dict[str, Any]:
         },
         "providers": {status.word: sum(view.status(verdict) is status for verdict in verdicts) for status in Status},
         "not_healthy": [
-            {"provider": verdict.provider, "status": verdict.status.word, "why": why(view, verdict)}
+            {
+                "provider": verdict.provider,
+                "status": verdict.status.word,
+                "models": reach(view, verdict) or None,
+                "why": why(view, verdict),
+            }
             for verdict in verdicts
             if verdict.status is not Status.HEALTHY and not view.stale
         ],
@@ -55,18 +69,13 @@ def headline(view: View) -> str:
         return view.trouble
     if not view.verdicts():
         return "the gateway answers, but names no provider this bridge can read"
-    troubled = [
-        f"{status.word}: {_names([verdict.provider for verdict in view.verdicts() if verdict.status is status])}"
+    by_status = {
+        status: [printable(verdict.provider) for verdict in view.verdicts() if verdict.status is status]
         for status in (Status.DOWN, Status.DEGRADED)
-        if any(verdict.status is status for verdict in view.verdicts())
-    ]
+    }
+    told = [f"{status.word}: {shortened(names)}" for status, names in by_status.items() if names]
     healthy = sum(verdict.status is Status.HEALTHY for verdict in view.verdicts())
-    return "; ".join(troubled) or f"all {healthy} providers with data are healthy"
-
-
-def _names(providers: list[str]) -> str:
-    shown = ", ".join(printable(name) for name in providers[:NAMES_SHOWN])
-    return shown + (f" and {len(providers) - NAMES_SHOWN} more" if len(providers) > NAMES_SHOWN else "")
+    return "; ".join(told) or f"all {healthy} providers with data are healthy"
 
 
 def board_text(view: View, base: str) -> str:
@@ -79,10 +88,16 @@ def board_text(view: View, base: str) -> str:
     if not view.stale:
         lines += _labelled("Now", [headline(view), *_reasons(view)])
         lines += _labelled("Open", _open_circuits(view))
-    lines += [*_labelled("Data", [_freshness(view)]), ""]
+    lines += [*_labelled("Data", [freshness(view)]), ""]
     table = tables.providers(view, lambda _: True)
     body = text_table(table, view.now) if table.rows else "(no providers yet)\n"
-    return "\n".join([*lines, body, HINTS.format(base=base)])
+    return "\n".join([*lines, body, HINTS.format(base=base, name=_name_to_type(view))])
+
+
+def _name_to_type(view: View) -> str:
+    """The worst provider whose name a shell and a URL take as it is, for the hint to be typed as it stands."""
+    plain = (verdict.provider for verdict in view.verdicts() if PLAIN_NAME.fullmatch(verdict.provider))
+    return next(plain, "NAME")
 
 
 def _labelled(label: str, lines: list[str]) -> list[str]:
@@ -91,22 +106,65 @@ def _labelled(label: str, lines: list[str]) -> list[str]:
 
 
 def _reasons(view: View) -> list[str]:
-    return [
-        f"{printable(verdict.provider)}: {why(view, verdict)}"
-        for verdict in view.verdicts()
-        if verdict.status in (Status.DOWN, Status.DEGRADED)
+    concerns = troubled(view)
+    told = [
+        f"{printable(verdict.provider)}: {joined(reach(view, verdict), why(view, verdict))}"
+        for verdict in concerns[:REASONS_SHOWN]
     ]
+    more = len(concerns) - REASONS_SHOWN
+    return [*told, f"and {more} more, see the table"] if more > 0 else told
+
+
+def troubled(view: View) -> list[Verdict]:
+    """Providers that are down or degraded, worst first."""
+    return [verdict for verdict in view.verdicts() if verdict.status in (Status.DOWN, Status.DEGRADED)]
+
+
+def joined(*parts: str) -> str:
+    """What there is to say, as one line."""
+    return "; ".join(part for part in parts if part)
+
+
+def reach(view: View, verdict: Verdict) -> str:
+    """Whether it is one model or all of them: ``one model of 4: gpt-4o``, ``all 3 models``; empty where none is known.
+
+    Models are those with circuits that are not CLOSED; where there are none, those with many errors.
+    """
+    provider = verdict.provider
+    snapshot = view.snapshot
+    circuits = [one for one in snapshot.circuits if one.provider == provider and one.model] if snapshot else []
+    broken = [printable(one.model) for one in circuits if one.state in NOT_CLOSED]
+    if broken:
+        return _share(broken, len(circuits))
+    of_models = snapshot.model_error_rates.items() if snapshot else ()
+    rates = {key.model: rate for key, rate in of_models if key.provider == provider and key.model}
+    failing = sorted((model for model in rates if rates[model] >= FAILING_FROM), key=lambda model: -rates[model])
+    told = [f"{printable(model)} {rates[model]:.0%}" for model in failing]
+    return f"errors in {_share(told, len(rates))}" if told else ""
+
+
+def _share(models: list[str], count: int) -> str:
+    if len(models) == count:
+        return f"all {count} models" if count > 1 else f"its only model, {models[0]}"
+    among = f"one model of {count}" if len(models) == 1 else f"{len(models)} of {count} models"
+    return f"{among}: {shortened(models)}"
+
+
+def shortened(names: Sequence[str]) -> str:
+    """The first few of some names, and how many more there are."""
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return ", ".join(names[:NAMES_SHOWN]) + more
 
 
 def why(view: View, verdict: Verdict) -> str:
-    """Why a provider stands as it does, whether it is one model or all, and for how long."""
+    """Why a provider stands as it does, and for how long."""
     reason = verdict.evidence[0].note.partition(": ")[2] if verdict.evidence else ""
     return f"{reason}; {verdict.status.word} for {duration(view.now - verdict.status_since)}"
 
 
 def _open_circuits(view: View) -> list[str]:
     """The breakers that are not closed, the longest open first."""
-    circuits = [circuit for circuit in view.circuits() if circuit.state in (CircuitState.OPEN, CircuitState.HALF_OPEN)]
+    circuits = [circuit for circuit in view.circuits() if circuit.state in NOT_CLOSED]
     lines = [_open_line(view, circuit) for circuit in circuits[:OPEN_CIRCUITS_SHOWN]]
     if len(circuits) > OPEN_CIRCUITS_SHOWN:
         lines.append(f"and {len(circuits) - OPEN_CIRCUITS_SHOWN} more, see /query?target=circuits&format=text")
@@ -123,11 +181,18 @@ def _open_line(view: View, circuit: Circuit) -> str:
         told += f", since {clock(first)}"
     else:
         told += f", not closed for {duration(view.now - first)}, since {clock(first)}"
-    flapping = f", opened {len(circuit.opens)} times in 24 h" if len(circuit.opens) > 1 else ""
-    return f"{told}{flapping} ({printable(circuit.reason)})"
+    return f"{told}{openings(view, circuit)} ({printable(circuit.reason)})"
 
 
-def _freshness(view: View) -> str:
+def openings(view: View, circuit: Circuit) -> str:
+    """How often a circuit opened in 24 h, where it was more than once, and whether it is flapping now."""
+    recent = sum(at > view.now - FLAPPING_SECONDS for at in circuit.opens)
+    flapping = "flapping: " if recent > 1 else ""
+    return f", {flapping}opened {len(circuit.opens)} times in 24 h" if len(circuit.opens) > 1 else ""
+
+
+def freshness(view: View) -> str:
+    """How old the data is, and how much there is of it."""
     if view.snapshot is None or view.age_seconds is None:
         return "none yet"
     read = f"{len(view.snapshot.verdicts)} providers, {len(view.snapshot.circuits)} circuits"

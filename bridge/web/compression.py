@@ -5,8 +5,8 @@ from __future__ import annotations
 from flask import Flask, Request, Response, request
 from isal import igzip
 
-MIN_BYTES = 8192
-"""What fits a few packets is not worth it."""
+MIN_BYTES = 1400
+"""What fits one packet is not worth it."""
 LEVEL = 1
 GZIP_MAGIC = b"\x1f\x8b"
 

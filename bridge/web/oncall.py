@@ -1,48 +1,139 @@
-"""For people who are woken at night: the board at ``/`` and the tables by URL."""
+"""For people who are woken at night: the status page, the board at ``/``, and the tables by URL."""
 
 from __future__ import annotations
+
+import re
 
 from flask import Blueprint, Response, request
 
 from bridge.bridge import current_bridge
+from bridge.model import Event
 from bridge.queries import answer as answers
+from bridge.queries import tables
 from bridge.queries.answer import Ask, Request
 from bridge.queries.series import Steps
 from bridge.queries.targets import matcher, nearest
-from bridge.web import board, formats, rows, text
-from bridge.web.errors import ApiError
+from bridge.queries.view import View
+from bridge.web import board, formats, page, provider_page, rows, status_page, text
+from bridge.web.errors import HINTS, ApiError
+
+HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
+ASSET_LIFETIME_SECONDS = 365 * 86_400
 
 blueprint = Blueprint("oncall", __name__)
 
 
 @blueprint.get("/")
 def status_board() -> Response:
-    """The summary as JSON for who asks for JSON (as Grafana's connection test does), else the board as text."""
+    """The status page for browsers, the summary as JSON for who asks for JSON (as Grafana does), else the board."""
+    if _wants_page():
+        return _fleet_page()
     view = current_bridge().view()
-    asks_json = "application/json" in (request.headers.get("Accept", "") + request.headers.get("Content-Type", ""))
-    if asks_json:
-        return formats.json_response(board.summary(view))
-    return formats.text_response(board.board_text(view, request.host_url.rstrip("/")))
+    if _wants_json():
+        return _varying(formats.json_response(board.summary(view)))
+    return _varying(formats.text_response(board.board_text(view, _base_url())))
 
 
 @blueprint.get("/providers")
 def providers() -> Response:
-    """The providers table, as JSON, or with ``format=text``, ``rows`` or ``csv``."""
-    return _table("providers")
+    """The providers table: the status page for browsers, with ``format`` text, rows or CSV, else JSON."""
+    return _fleet_page() if _wants_page() else _varying(_table("providers"))
 
 
-@blueprint.get("/providers/<path:name>")
+@blueprint.get("/providers/<name:name>")
 def provider(name: str) -> Response:
     """Each number behind one provider's verdict. A 404 names the nearest provider."""
     view = current_bridge().view()
-    known = [verdict.provider for verdict in view.verdicts()]
+    known = {verdict.provider for verdict in view.snapshot.verdicts} if view.snapshot else set()
     if name not in known and name.rstrip("/") in known:
         name = name.rstrip("/")
+    if _wants_page():
+        return _provider_page(view, name, known=name in known)
     if name not in known:
         close = nearest(name, known)
         hint = f"did you mean {close!r}?" if close else "GET /providers lists them"
         raise ApiError(404, f"there is no provider {name[:80]!r}", hint)
-    return _table("explain", name)
+    return _varying(_table("explain", name))
+
+
+@blueprint.get("/static/<name>")
+def static_file(name: str) -> Response:
+    """The pages' style sheet and script. Under the URL the pages use they never change, so browsers may keep them."""
+    asset = page.ASSETS.get(name)
+    if asset is None:
+        raise ApiError(404, "there is no such file", HINTS[404])
+    response = Response(asset.content, mimetype=asset.mimetype)
+    if request.args.get("v") == asset.digest:
+        response.headers["Cache-Control"] = f"private, max-age={ASSET_LIFETIME_SECONDS}, immutable"
+    return response
+
+
+def _fleet_page() -> Response:
+    bridge = current_bridge()
+    frame = _frame(bridge.view())
+    trends = bridge.trends.trends(bridge.store, frame.view)
+    return _html(status_page.fleet_page(frame, trends, _recent_events(frame.view)))
+
+
+def _provider_page(view: View, name: str, *, known: bool) -> Response:
+    frame = _frame(view)
+    if not known:
+        return _html(provider_page.missing_page(frame, name), status=404)
+    bridge = current_bridge()
+    return _html(provider_page.provider_page(frame, name, bridge.store, _recent_events(view, name)))
+
+
+def _frame(view: View) -> page.Frame:
+    bridge = current_bridge()
+    interval = view.poll.interval if view.poll else bridge.settings.poll_interval_seconds
+    raw_path = request.environ.get("RAW_URI") or request.environ.get("REQUEST_URI") or request.path
+    return page.Frame(view, page.root_from(raw_path), max(1.0, interval))
+
+
+def _recent_events(view: View, provider: str | None = None) -> list[Event]:
+    """The events of the last 24 h, or as many of the newest as a page shows."""
+    store, events = current_bridge().store, []
+    for seconds in page.LOOKED_BACK_SECONDS:
+        events = store.events(view.now - seconds, view.now)
+        news = sum(tables.is_news(event) and provider in (None, event.provider) for event in events)
+        if news >= page.CHANGES_SHOWN:
+            break
+    return events
+
+
+def _wants_page() -> bool:
+    """True for a browser that opens a page: it names text/html, and likes nothing else better."""
+    if "format" in request.args:
+        return False
+    quality = dict(request.accept_mimetypes)
+    page_quality = quality.get("text/html", 0)
+    return page_quality > 0 and page_quality >= quality.get("application/json", 0)
+
+
+def _wants_json() -> bool:
+    wanted = request.args.get("format")
+    accepted = request.headers.get("Accept", "") + request.headers.get("Content-Type", "")
+    return wanted == "json" if wanted else "application/json" in accepted
+
+
+def _base_url() -> str:
+    """The bridge's URL as the client has it; where that is not what a host looks like, as it is by default."""
+    host = request.host if HOST.fullmatch(request.host) else "localhost:5050"
+    return f"{request.scheme}://{host}"
+
+
+def _html(body: str, *, status: int = 200) -> Response:
+    """A page that may load nothing but its own style sheet and script."""
+    response = Response(body, status=status, mimetype="text/html")
+    response.headers["Content-Security-Policy"] = page.CONTENT_SECURITY_POLICY
+    response.headers["Referrer-Policy"] = "no-referrer"
+    return _varying(response)
+
+
+def _varying(response: Response) -> Response:
+    """Of one URL there are several answers: caches shall know."""
+    response.vary.add("Accept")
+    return response
 
 
 def _table(name: str, provider: str | None = None) -> Response:

@@ -71,7 +71,7 @@ def text_table(table: Table, now: float) -> str:
     """
     columns = [column for column in table.columns if not column.unread]
     cells = [
-        [_cell(value, column, now) for value, column in zip(row, table.columns, strict=True) if not column.unread]
+        [cell(value, column, now) for value, column in zip(row, table.columns, strict=True) if not column.unread]
         for row in table.rows
     ]
     if not cells:
@@ -183,7 +183,8 @@ def printable(value: str) -> str:
     )
 
 
-def _cell(value: Cell, column: Column, now: float) -> str:
+def cell(value: Cell, column: Column, now: float) -> str:
+    """A table's cell as people read it; a dash for what is not known."""
     if value is None:
         return "-"
     if isinstance(value, str):

@@ -194,7 +194,7 @@ def test_no_name_breaks_a_line_of_the_log(service: Service) -> None:
         "/metrics",
         "/ready",
     } | {
-        *("/health", "/providers", "/providers/<path:name>", "/api/providers/<path:name>", "/tag-values"),
+        *("/health", "/providers", "/providers/<name:name>", "/api/providers/<name:name>", "/tag-values"),
     }
     assert service.error_file.read_text() == ""
 

@@ -103,6 +103,12 @@ def test_a_browser_that_asks_for_the_page_is_let_sign_in(sites: Callable[..., Si
     assert site.post("/query", {}, headers={"Accept": PAGE}).status_code == 403
 
 
+def test_a_browser_is_not_asked_for_a_password_where_only_a_token_is_set(sites: Callable[..., Site]) -> None:
+    response = sites(bridge_token=TOKEN).get("/", Accept=PAGE)
+    assert response.status_code == 403
+    assert "WWW-Authenticate" not in response.headers
+
+
 def test_the_credential_is_asked_for_before_the_body_is_read(sites: Callable[..., Site]) -> None:
     site = sites(bridge_token=TOKEN)
     assert site.post("/query", b"x" * 2**21).status_code == 403

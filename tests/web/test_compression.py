@@ -10,7 +10,7 @@ from werkzeug.test import TestResponse
 from tests.history.snapshots import T0, snapshot, verdict
 from tests.web.conftest import Site
 
-PROVIDERS = 200
+PROVIDERS = 60
 RANGE = {"range": {"from": (T0 - 60) * 1000, "to": (T0 + 60) * 1000}}
 LATEST = {"targets": [{"target": "provider_health_score"}]}
 
@@ -27,7 +27,7 @@ def large(empty: Site) -> Site:
 def plain(response: TestResponse) -> bytes:
     """The body, and a check that it says how it is encoded."""
     assert response.status_code == 200
-    assert response.headers["Vary"] == "Accept-Encoding"
+    assert "Accept-Encoding" in response.vary
     body = response.get_data()
     assert response.content_length == len(body)
     return gzip.decompress(body) if response.headers.get("Content-Encoding") == "gzip" else body

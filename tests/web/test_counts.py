@@ -26,8 +26,8 @@ class TestOfItself:
             client.get(path)
         client.post("/query", data="{")
         assert scraped(app)["bridge_http_requests_total"] == {
-            labelled(route="/providers/<path:name>", method="GET", status="200"): 1.0,
-            labelled(route="/providers/<path:name>", method="GET", status="404"): 2.0,
+            labelled(route="/providers/<name:name>", method="GET", status="200"): 1.0,
+            labelled(route="/providers/<name:name>", method="GET", status="404"): 2.0,
             labelled(route="none", method="GET", status="404"): 1.0,
             labelled(route="/query", method="POST", status="400"): 1.0,
         }

@@ -206,7 +206,7 @@ def test_nothing_a_client_sends_gets_into_the_log_but_its_ids(log: Log, sites: C
     lines = [json.loads(line) for line in text.splitlines()]
     assert "s3cret" not in text.lower()
     endpoints = [line["endpoint"] for line in lines]
-    assert endpoints == ["/providers/<path:name>", "none", "/query", "/", "/query", "/", "none"]
+    assert endpoints == ["/providers/<name:name>", "none", "/query", "/", "/query", "/", "none"]
     assert lines[-1]["method"] == "other"
 
 

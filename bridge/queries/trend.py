@@ -1,0 +1,161 @@
+"""Trends: how every provider's score went over the last day, and for how long it was not well."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bridge.history.codec import Floats
+from bridge.history.store import Store
+from bridge.model import Status
+from bridge.queries.catalog import Metric, metric
+from bridge.queries.series import Recorded, Series, Steps
+from bridge.queries.targets import Matcher, parse
+from bridge.queries.timerange import TimeRange
+from bridge.queries.view import View
+
+STEPS = 96
+SPANS_SECONDS = (900.0, 3600.0, 6 * 3600.0, 86_400.0)
+"""A trend covers the shortest of these that holds the whole history, and the longest where none does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The time axis of a trend: ``STEPS`` steps that end with the one ``now`` lies in."""
+
+    span_seconds: float
+    now: float
+
+    @property
+    def step_seconds(self) -> float:
+        """How long a step is."""
+        return self.span_seconds / STEPS
+
+    @property
+    def first(self) -> int:
+        """The number of the first step: steps are counted from the epoch, so that they stay where they are."""
+        return int(self.now // self.step_seconds) - STEPS + 1
+
+    @property
+    def range(self) -> TimeRange:
+        """From the beginning of the first step until now."""
+        return TimeRange(max(0.0, self.first * self.step_seconds), self.now)
+
+    def places(self, times: Floats) -> list[int]:
+        """The steps that times fall into: 0 for the first one of the axis."""
+        places: list[int] = (np.floor_divide(times, self.step_seconds).astype(np.int64) - self.first).tolist()
+        return places
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One series on a grid: the worst observed point of each step, None where the line breaks."""
+
+    places: Sequence[int] = ()
+    values: Sequence[float | None] = ()
+    worst: float | None = None
+    worst_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Spells:
+    """How long a provider was degraded or down in the span, and how often that began."""
+
+    count: int
+    seconds: float
+    last_at: float
+    """When it was last seen so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trends:
+    """The score's line of every provider, and the spells of those that were not well."""
+
+    grid: Grid
+    lines: Mapping[str, Line] = field(default_factory=dict)
+    spells: Mapping[str, Spells] = field(default_factory=dict)
+
+
+class TrendCache:
+    """The newest trends, worked out once a poll and step however many ask. Any number of threads may use one."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._key: tuple[object, ...] = ()
+        self._trends: Trends | None = None
+
+    def trends(self, store: Store, view: View) -> Trends:
+        """The trends as they stand now."""
+        grid = Grid(_span_seconds(store, view), view.now)
+        key = (view.latest.poll_id if view.latest else None, grid.span_seconds, grid.first)
+        with self._lock:  # whoever comes meanwhile wants the same, and waits for it
+            if self._trends is None or key != self._key:
+                self._key, self._trends = key, _trends(store, grid)
+            return self._trends
+
+
+def lines(store: Store, grid: Grid, names: Sequence[str], provider: str) -> dict[str, Line]:
+    """One provider's lines over a grid, by the metric's name; a metric it has no history of is not there."""
+    recorded, filters = _recorded(store, grid), (Matcher("provider", "=", provider),)
+    found = {name: _lines(recorded, grid, name, filters).get(provider) for name in names}
+    return {name: line for name, line in found.items() if line is not None}
+
+
+def _recorded(store: Store, grid: Grid) -> Recorded:
+    return Recorded(store, grid.range, Steps(STEPS, grid.step_seconds), grid.now)
+
+
+def _lines(recorded: Recorded, grid: Grid, name: str, filters: Sequence[Matcher] = ()) -> dict[str, Line]:
+    wanted = metric(name)
+    found = recorded.series(wanted, parse(name), filters)
+    return {series.labels["provider"]: _line(series, grid, wanted) for series in found}
+
+
+def _line(series: Series, grid: Grid, wanted: Metric) -> Line:
+    known = ~np.isnan(series.values)
+    values = [None if value != value else value for value in series.values.tolist()]
+    if not known.any():
+        return Line(grid.places(series.times), values)
+    newest_first = series.values[::-1]
+    found = np.nanargmin(newest_first) if wanted.worst == "low" else np.nanargmax(newest_first)
+    worst = len(values) - 1 - int(found)
+    return Line(grid.places(series.times), values, values[worst], float(series.times[worst]))
+
+
+def _trends(store: Store, grid: Grid) -> Trends:
+    recorded = _recorded(store, grid)
+    return Trends(grid, _lines(recorded, grid, "provider_health_score"), _spells(recorded, grid.now))
+
+
+def _spells(recorded: Recorded, now: float) -> dict[str, Spells]:
+    times = recorded.columns.times
+    if not len(times):
+        return {}
+    providers, status = recorded.columns.of_providers("provider_status")
+    known = ~np.isnan(status) & (status != Status.UNKNOWN)
+    bad = known & (status >= Status.DEGRADED)
+    lengths = np.diff(times, append=min(now, times[-1] + _spacing(times)))
+    # A poll that failed in between does not make two spells of one.
+    rows = np.maximum.accumulate(np.where(known, np.arange(len(times))[:, None], 0), axis=0)
+    going_on = np.take_along_axis(bad, rows, axis=0)
+    begins = going_on & ~np.vstack((np.zeros((1, len(providers)), dtype=bool), going_on[:-1]))
+    last = len(times) - 1 - np.argmax(bad[::-1], axis=0)
+    counts, seconds = begins.sum(axis=0), lengths @ bad
+    return {
+        provider: Spells(int(counts[column]), float(seconds[column]), float(times[last[column]]))
+        for column, provider in enumerate(providers)
+        if counts[column]
+    }
+
+
+def _spacing(times: Floats) -> float:
+    return float(np.median(np.diff(times))) if len(times) > 1 else 0.0
+
+
+def _span_seconds(store: Store, view: View) -> float:
+    first = store.history.first_at(view.latest.poll_id) if view.latest else None
+    age = 0.0 if first is None else view.now - first
+    return next((span for span in SPANS_SECONDS if age <= span * (1 - 1 / STEPS)), SPANS_SECONDS[-1])
