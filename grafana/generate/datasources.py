@@ -17,7 +17,7 @@ from bridge.queries.tables import Column
 
 Json = dict[str, Any]
 REF_ID = "A"
-INFINITY_TYPES = {"time": "timestamp_epoch", "number": "number", "string": "string"}
+INFINITY_TYPES = {"time": "timestamp", "number": "number", "string": "string"}
 
 
 class Query(Dataquery, Builder[Dataquery]):

@@ -129,22 +129,22 @@ def ask_infinity(site: Site, query: Json, scope: Scope) -> Json:
     if response.status_code in (404, 405):
         pytest.skip(f"the bridge does not answer GET {query['url']} yet")
     rows = answered(response)
-    checks = {"number": is_number, "timestamp_epoch": is_number, "string": is_text}
-    for column in query["columns"]:
-        assert all(column["selector"] in row for row in rows), column
-        assert all(checks[column["type"]](row[column["selector"]]) for row in rows), column
     return {
         "columns": [{"text": column["text"]} for column in query["columns"]],
-        "rows": [[row[column["selector"]] for column in query["columns"]] for row in rows],
+        "rows": [[cell(row[column["selector"]], column["type"]) for column in query["columns"]] for row in rows],
     }
 
 
-def is_number(value: object) -> bool:
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
-
-
-def is_text(value: object) -> bool:
-    return value is None or isinstance(value, str)
+def cell(value: object, kind: str) -> object:
+    """A value as Infinity reads it into a column of this type: times, which come as ISO 8601, become milliseconds."""
+    if value is None:
+        return None
+    if kind == "timestamp":
+        assert isinstance(value, str)
+        return round(datetime.fromisoformat(value).timestamp() * 1000)
+    assert isinstance(value, str if kind == "string" else int | float)
+    assert not isinstance(value, bool)
+    return value
 
 
 def answered(response: TestResponse) -> list[Json]:
