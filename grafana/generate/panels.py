@@ -32,7 +32,8 @@ LAST_MINUTES = "5m"
 HISTORY_POINTS = 500
 TIMELINE_POINTS = 300
 MATRIX_POINTS = 120
-MOST_TILES = 500
+MOST_ROWS = 500
+"""Of tiles and of bars: Grafana would show 25 and hide the others, or 20 a page."""
 COLUMN_METRICS = {
     "Score": "provider_health_score",
     "Reported score": "provider_reported_health_score",
@@ -86,7 +87,7 @@ def status_tiles(source: Datasource, title: str, target: str, columns: Sequence[
     panel.color_mode(common.BigValueColorMode.BACKGROUND_SOLID).graph_mode(common.BigValueGraphMode.NONE)
     panel.text_mode(common.BigValueTextMode.VALUE_AND_NAME).justify_mode(common.BigValueJustifyMode.CENTER)
     panel.text(common_builders.VizTextDisplayOptions().title_size(13).value_size(13))
-    every_row = common_builders.ReduceDataOptions().values(True).limit(MOST_TILES).calcs([]).fields("/^Status$/")
+    every_row = common_builders.ReduceDataOptions().values(True).limit(MOST_ROWS).calcs([]).fields("/^Status$/")
     return panel.reduce_options(every_row)
 
 
@@ -106,7 +107,7 @@ def history(
     panel.tooltip(common_builders.VizTooltipOptions().mode(common.TooltipDisplayMode.MULTI).sort(_worst_first(metric)))
     panel.legend(_legend(metric))
     if metric.levels is not None:
-        style = common_builders.GraphThresholdsStyleConfig().mode(common.GraphTresholdsStyleMode.DASHED)
+        style = common_builders.GraphThresholdsStyleConfig().mode(common.GraphThresholdsStyleMode.DASHED)
         panel.thresholds_style(style)
     if metric.unit in ("percent", "percentunit"):
         panel.min(0).max(100 if metric.unit == "percent" else 1)
@@ -125,7 +126,9 @@ def timeline(
     """A metric's states as coloured bars with their words; for quantities, the levels they are on."""
     panel = _dressed(statetimeline.Panel(), source, title, target, place)
     panel.with_target(source.series(target, points)).max_data_points(points).interval(POLL_INTERVAL)
-    panel.merge_values(True).row_height(0.8).line_width(0).fill_opacity(85).color_scheme(looks.by_level())
+    panel.per_page(MOST_ROWS).merge_values(True).row_height(0.8).line_width(0).fill_opacity(85).color_scheme(
+        looks.by_level()
+    )
     panel.show_value(common.VisibilityMode.AUTO).align_value(common.TimelineValueAlignment.LEFT)
     legend = common_builders.VizLegendOptions().display_mode(common.LegendDisplayMode.LIST).show_legend(True)
     panel.legend(legend.placement(common.LegendPlacement.BOTTOM).calcs([]))
@@ -147,7 +150,9 @@ def rows(
     """A table. ``link`` is where a provider's name leads, ``marks`` are further settings of columns."""
     panel = table.Panel().title(title).description(description).datasource(source.ref)
     panel.with_target(source.table(target, columns)).span(place.width).height(place.height)
-    panel.no_value(when_empty).show_header(True).cell_height(common.TableCellHeight.SM)
+    panel.no_value(when_empty).align(common.FieldTextAlignment.AUTO).show_header(True).cell_height(
+        common.TableCellHeight.SM
+    )
     for column in columns:
         settings = [*_column_settings(column), *(marks or {}).get(column.title, ())]
         if column.title == "Provider" and link:
