@@ -2,6 +2,7 @@
 # make test   everything that must hold before a commit: lint, types, layers, tests
 # make lint   the same without the tests
 # make bench  measure the bridge against its peers: six minutes, a table, and whether every figure was reached
+# make dashboards  write the Grafana dashboards anew, from grafana/generate
 # make setup  only install what those need, into .venv
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run setup test lint bench
+.PHONY: run setup test lint bench dashboards
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.runtime
@@ -32,6 +33,9 @@ lint: $(VENV)/.development
 
 bench: $(VENV)/.runtime
 	$(BIN)/python -m benchmarks
+
+dashboards: $(VENV)/.development
+	$(BIN)/python -m grafana.generate
 
 $(VENV)/.runtime: requirements.txt | $(BIN)/python
 	$(PIP) -r requirements.txt

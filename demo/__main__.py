@@ -23,17 +23,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     gateway = commands.add_parser("gateway", help="serve the demo gateway alone")
-    gateway.add_argument("--port", type=int, default=9000, help="loopback port, 0 for a free one (default: 9000)")
+    gateway.add_argument("--port", type=int, default=9000, help="port, 0 for a free one (default: 9000)")
+    gateway.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     commands.add_parser("run", help="serve the demo gateway, and the bridge on top of it")
     chosen = parser.parse_args(arguments)
     if chosen.command == "run":
         return run(os.environ)
-    return serve_gateway(chosen.port)
+    return serve_gateway(chosen.port, chosen.host)
 
 
-def serve_gateway(port: int) -> int:
+def serve_gateway(port: int, host: str = "127.0.0.1") -> int:
     """Serve the gateway alone until interrupted."""
-    with serve(port) as running:
+    with serve(port, host=host) as running:
         print(f"Demo gateway: {running.url}{METRICS_PATH}", flush=True)
         with suppress(KeyboardInterrupt):
             Event().wait()

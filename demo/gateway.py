@@ -1,4 +1,4 @@
-"""The demo gateway's HTTP side: the script, served on the loopback interface."""
+"""The demo gateway's HTTP side: the script, served on the loopback interface unless told otherwise."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Gateway(NamedTuple):
 
 
 @contextmanager
-def serve(port: int = 0, clock: Callable[[], float] = time.time) -> Iterator[Gateway]:
+def serve(port: int = 0, clock: Callable[[], float] = time.time, *, host: str = "127.0.0.1") -> Iterator[Gateway]:
     """Serve the script from its first second on, until the ``with`` block ends. Port 0 takes a free one."""
     started, requests = clock(), RequestCounter()
 
@@ -62,11 +62,11 @@ def serve(port: int = 0, clock: Callable[[], float] = time.time) -> Iterator[Gat
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             """Stay quiet: the terminal belongs to the bridge."""
 
-    with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
+    with ThreadingHTTPServer((host, port), Handler) as server:
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()
         try:
-            yield Gateway(f"http://127.0.0.1:{server.server_port}", requests)
+            yield Gateway(f"http://{host}:{server.server_port}", requests)
         finally:
             server.shutdown()
             thread.join()

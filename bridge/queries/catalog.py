@@ -6,12 +6,35 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from bridge.health.score import DEGRADED_BELOW, DOWN_BELOW
+from bridge.policy import Policy
 from bridge.queries.targets import TargetError, nearest
 
 CIRCUIT_WORDS = {0: "CLOSED", 1: "OPEN", 2: "HALF_OPEN"}
 STATUS_WORDS = {0: "unknown", 1: "healthy", 2: "degraded", 3: "down"}
 LABELS = {"provider": ("provider",), "model": ("provider", "model"), "status": ("status",), "fleet": ()}
 """Each level's labels."""
+_POLICY = Policy()
+_SCORE_LEVELS = (DEGRADED_BELOW, DOWN_BELOW)
+_ERROR_RATE_LEVELS = (0.05, _POLICY.breaker.failure_rate)
+_LATENCY_LEVELS = (_POLICY.latency_good_seconds, _POLICY.latency_bad_seconds)
+LEVELS: Mapping[str, tuple[float, float]] = MappingProxyType(
+    {
+        "provider_health_score": _SCORE_LEVELS,
+        "provider_reported_health_score": _SCORE_LEVELS,
+        "fleet_health_score": _SCORE_LEVELS,
+        "provider_availability": (99.0, 50.0),
+        "provider_error_rate": _ERROR_RATE_LEVELS,
+        "model_error_rate": _ERROR_RATE_LEVELS,
+        "fleet_error_rate": _ERROR_RATE_LEVELS,
+        "provider_latency_seconds": _LATENCY_LEVELS,
+        "provider_latency_p95_seconds": _LATENCY_LEVELS,
+    }
+)
+"""From where on a dashboard draws a metric's values as degraded, and as down; others are not good or bad in themselves.
+
+Only for the eye: what a status is made of is decided in ``bridge.health.score``.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +60,11 @@ class Metric:
     def words(self) -> Mapping[int, str]:
         """What its numbers are called, for states; empty for quantities."""
         return {"circuit": CIRCUIT_WORDS, "status": STATUS_WORDS}.get(self.worst, {})
+
+    @property
+    def levels(self) -> tuple[float, float] | None:
+        """Its entry in ``LEVELS``: where it looks degraded, and where down."""
+        return LEVELS.get(self.name)
 
 
 _METRICS = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bridge.model import FLEET_METRICS, PROVIDER_METRICS, CircuitState, Status
-from bridge.queries.catalog import CIRCUIT_WORDS, LABELS, METRICS, OLD_NAMES, STATUS_WORDS, TABLES, metric
+from bridge.queries.catalog import CIRCUIT_WORDS, LABELS, LEVELS, METRICS, OLD_NAMES, STATUS_WORDS, TABLES, metric
 from bridge.queries.targets import TargetError, parse
 
 
@@ -73,3 +73,11 @@ def test_a_very_long_name_is_cut() -> None:
     with pytest.raises(TargetError) as error:
         metric("x" * 100_000)
     assert len(error.value.message) < 200
+
+
+def test_what_looks_down_is_worse_than_what_looks_degraded() -> None:
+    assert LEVELS.keys() <= METRICS.keys()
+    for name, (degraded, down) in LEVELS.items():
+        assert down < degraded if metric(name).worst == "low" else down > degraded
+    assert metric("provider_health_score").levels == (80.0, 50.0)
+    assert metric("provider_request_rate").levels is None

@@ -1,0 +1,1 @@
+"""Grafana: datasources and dashboards to provision, and the Python that generates the dashboards."""

@@ -1,0 +1,151 @@
+"""The dashboards are as they were generated, as Grafana's own models have it, and invent nothing."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pytest
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard
+
+from bridge.queries.catalog import METRICS, Metric
+from bridge.queries.targets import parse
+from grafana.generate import looks
+from grafana.generate.__main__ import FOLDER, files
+from tests.grafana.plugins import FILES, Json, load
+
+BOARDS = [pytest.param(load(file), id=f"{file.parent.name}-{file.stem}") for file in FILES]
+UIDS = {
+    "simple-json/directory.json": "provider-health-directory",
+    "simple-json/on-call.json": "provider-health-on-call",
+    "simpod/directory.json": "provider-health-directory-simpod",
+    "simpod/on-call.json": "provider-health-on-call-simpod",
+    "infinity/directory.json": "provider-health-directory-infinity",
+    "infinity/on-call.json": "provider-health-on-call-infinity",
+}
+
+
+def test_the_files_are_what_the_python_makes_of_them() -> None:
+    on_disk = {file: file.read_text(encoding="utf-8") for file in FOLDER.glob("*/*")}
+    assert on_disk == files(), "run: make dashboards"
+
+
+def test_the_uids_are_those_that_links_and_bookmarks_know() -> None:
+    assert {str(file.relative_to(FOLDER)): load(file)["uid"] for file in FILES} == UIDS
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_grafanas_own_models_read_every_key(board: Json) -> None:
+    register_default_plugins()
+    again = json.loads(json.dumps(Dashboard.from_json(board), cls=JSONEncoder))
+    board = {**board, "annotations": None}  # its model has no room for what a datasource is asked
+    assert {**again, "annotations": None} == board
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_panels_have_ids_of_their_own_and_lie_beside_each_other(board: Json) -> None:
+    panels = board["panels"]
+    assert [panel["id"] for panel in panels] == list(range(1, len(panels) + 1))
+    places = [panel["gridPos"] for panel in panels]
+    assert all(place["x"] >= 0 and place["x"] + place["w"] <= 24 for place in places)
+    for one, other in combinations(places, 2):
+        beside = one["x"] + one["w"] <= other["x"] or other["x"] + other["w"] <= one["x"]
+        assert beside or one["y"] + one["h"] <= other["y"] or other["y"] + other["h"] <= one["y"]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}-{file.stem}")
+def test_links_lead_to_the_dashboards_of_the_same_datasource(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    found = set(re.findall(r"/d/([a-z-]+)", text))
+    folder = f"{file.parent.name}/"
+    assert UIDS[f"{folder}on-call.json"] in found
+    assert found <= {uid for path, uid in UIDS.items() if path.startswith(folder)}
+    assert "${__value.text:percentencode}" in text
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_no_gap_is_bridged_and_no_old_value_stands_for_now(board: Json) -> None:
+    for key, value in entries(board):
+        if key == "spanNulls":
+            assert value is False
+        if key == "calcs":
+            assert not {"lastNotNull", "mean"} & set(value)
+    for panel in board["panels"]:
+        if panel["type"] == "row":
+            continue
+        assert panel["fieldConfig"]["defaults"]["noValue"]
+        assert "alert" not in panel
+        if panel["type"] == "stat" and "timeFrom" in panel:
+            assert panel["options"]["reduceOptions"]["calcs"] == ["last"]
+            # So short that no step holds more than one poll: the last point is the last poll, not the worst of several.
+            assert (panel["timeFrom"], panel["maxDataPoints"]) == ("5m", 120)
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_units_words_and_levels_are_the_catalogs(board: Json) -> None:
+    seen = set()
+    for panel in board["panels"]:
+        metric = metric_of(panel)
+        if metric is None:
+            continue
+        seen.add(metric.name)
+        defaults = panel["fieldConfig"]["defaults"]
+        assert defaults["unit"] == metric.unit
+        assert metric.meaning[1:] in panel["description"]
+        steps = [step["value"] for step in defaults["thresholds"]["steps"]]
+        assert steps == [None, *sorted(metric.levels or ())]
+        if metric.levels:
+            colours = [step["color"] for step in defaults["thresholds"]["steps"]]
+            good_first = metric.worst != "low"
+            assert colours == sorted(
+                colours, key=[looks.HEALTHY, looks.DEGRADED, looks.DOWN].index, reverse=not good_first
+            )
+        words = defaults.get("mappings", [])
+        if metric.words:
+            assert {int(key): entry["text"] for key, entry in words[0]["options"].items()} == dict(metric.words)
+            assert words[1]["options"]["result"]["text"] == "no data"
+    assert {"provider_circuit_breaker_state", "model_circuit_breaker_state", "provider_health_score"} <= seen
+
+
+def test_open_half_open_and_closed_have_words_and_colours_of_their_own() -> None:
+    metric = METRICS["model_circuit_breaker_state"]
+    [numbers, _] = json.loads(json.dumps(looks.mappings(metric), cls=JSONEncoder))
+    shown = {number: (entry["text"], entry["color"]) for number, entry in numbers["options"].items()}
+    assert shown == {"0": ("CLOSED", looks.HEALTHY), "1": ("OPEN", looks.DOWN), "2": ("HALF_OPEN", looks.DEGRADED)}
+    assert len({looks.HEALTHY, looks.DEGRADED, looks.DOWN, looks.UNKNOWN}) == 4
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_viewers_start_with_every_provider_and_see_changes_within_seconds(board: Json) -> None:
+    assert board["refresh"] == "15s"
+    provider, model = board["templating"]["list"]
+    for variable, name in ((provider, "provider"), (model, "model")):
+        assert variable["name"] == name
+        assert variable["multi"] is variable["includeAll"] is True
+        assert variable["allValue"] == ".*"
+        assert variable["current"]["value"] == ["$__all"]
+
+
+def metric_of(panel: Json) -> Metric | None:
+    """The metric of a panel of series; None for a table, tiles or a row."""
+    for query in panel.get("targets", ()):
+        given = {entry["key"]: entry["value"] for entry in query.get("url_options", {}).get("params", ())}
+        return METRICS.get(parse(query.get("target") or given["target"]).metric)
+    return None
+
+
+def entries(value: Any) -> Iterator[tuple[str, Any]]:
+    """Every key with its value, at any depth."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield key, inner
+            yield from entries(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from entries(inner)
