@@ -151,7 +151,9 @@ def run_curl(service: Service, example: Example, folder: Path) -> None:
 
 def run_url(service: Service, example: Example, folder: Path) -> None:
     path = substituted(example.text).removeprefix("http://localhost:5050").replace("'", "%27")
-    assert succeeds(curl(service, f"curl --globoff 'localhost:5050{path}'", folder))
+    said = curl(service, f"curl --globoff 'localhost:5050{path}'", folder)
+    # Nothing may have happened yet in the demo.
+    assert json.loads(said) == [] if path.startswith("/annotations") and said == "[]" else succeeds(said)
 
 
 def run_target(service: Service, example: Example, folder: Path) -> None:
