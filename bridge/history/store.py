@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bridge.health.memory import AVAILABILITY_WINDOW_SECONDS, Memory
-from bridge.history import codec
+from bridge.history import codec, events
 from bridge.history.blocks import History, seal
 from bridge.history.codec import Floats, PollLayout
 from bridge.history.columns import GAP_INTERVALS, Columns
@@ -162,13 +162,15 @@ class Store:
 
     def events(self, start: float, end: float, kinds: Sequence[str] = ()) -> list[Event]:
         """The events from ``start`` to ``end`` (both included), oldest first; of some kinds, or of all."""
-        chosen = f" AND kind IN ({','.join('?' * len(kinds))})" if kinds else ""
-        rows = self.database.connection().execute(
-            "SELECT at, kind, provider, model, before, after, reason FROM events"
-            f" WHERE at BETWEEN ? AND ?{chosen} ORDER BY at, id",
-            (start, end, *kinds),
-        )
-        return [Event(*row) for row in rows]
+        return events.between(self.database, start, end, kinds)
+
+    def events_from_state(self, start: float, end: float, kind: str) -> list[Event]:
+        """One kind's events in a range, after the last one of each circuit before it: the state it was in."""
+        return events.from_state(self.database, start, end, kind)
+
+    def events_from_outages(self, start: float, end: float, kind: str, out: Collection[str]) -> list[Event]:
+        """The same from where every outage began that lasted at ``start``; ``out`` are the states they consist of."""
+        return events.from_state(self.database, events.unrest_began(self.database, start, kind, out), end, kind)
 
     # Writing
 

@@ -181,7 +181,7 @@ def _gateway_outages(scene: _Scene) -> list[_Drawn]:
     """The gateway's outages. They are every provider's, so a selector on providers is not asked."""
     if "gateway" not in scene.selection.kinds:
         return []
-    events = scene.store.events(0.0, scene.window.end, ("gateway",))
+    events = scene.store.events_from_outages(scene.window.start, scene.window.end, "gateway", _OUT)
     latest = scene.view.latest
     failing_since = latest.failing_since if latest else None
     if latest and failing_since is not None and failing_since <= scene.window.end and not _lasts(events):
@@ -200,7 +200,7 @@ def _circuit_outages(scene: _Scene, *, others: int) -> list[_Drawn]:
     if "circuit" not in scene.selection.kinds:
         return []
     by_circuit: dict[Key, list[Event]] = {}
-    for event in scene.store.events(0.0, scene.window.end, ("circuit",)):
+    for event in scene.store.events_from_outages(scene.window.start, scene.window.end, "circuit", _OUT):
         by_circuit.setdefault(Key(event.provider, event.model), []).append(event)
     snapshot = scene.view.snapshot
     opened = {circuit.key: circuit.first_opened for circuit in snapshot.circuits} if snapshot else {}

@@ -150,7 +150,7 @@ class Recorded:
         return axis.of_fleet(metric.name)
 
     def _circuit_states(self) -> tuple[tuple[Key, ...], Floats]:
-        events = self._store.events(0.0, self._end, ("circuit",))
+        events = self._store.events_from_state(self._span.start, self._end, "circuit")
         return self.columns.circuit_states([event for event in events if event.model])
 
     def _thinned(self, times: Floats, values: Floats, metric: Metric) -> list[tuple[Floats, Floats]]:

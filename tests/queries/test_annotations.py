@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.gateway.errors import GatewayError
@@ -22,6 +23,7 @@ from bridge.queries.selection import MAX_PICKS
 from bridge.queries.targets import MAX_TEXT_CHARACTERS, TargetError
 from bridge.queries.timerange import TimeRange
 from bridge.queries.view import View
+from tests.history.events import EventLog, WholeLog
 
 NOON = 1_795_262_400.0  # 2026-11-21 12:00:00 UTC
 DAY = 86_400.0
@@ -29,14 +31,11 @@ BAD = ("OPEN", "HALF_OPEN")
 GPT = Key("openai", "gpt-4.1")
 
 
-class Log:
+class Log(EventLog):
     """A store that holds just these events."""
 
     def __init__(self, *events: Event) -> None:
-        self.held = sorted(events, key=lambda event: event.at)
-
-    def events(self, start: float, end: float, kinds: Sequence[str] = ()) -> list[Event]:
-        return [event for event in self.held if start <= event.at <= end and (not kinds or event.kind in kinds)]
+        super().__init__(sorted(events, key=lambda event: event.at))
 
 
 def circuit(*states: tuple[float, str], key: Key = GPT, before: str = "CLOSED") -> list[Event]:
@@ -475,6 +474,28 @@ class TestForAnyHistory:
         last_of_poll: Mapping[float, str] = dict(steps)
         for at, state in last_of_poll.items():
             assert state in BAD or not any(begin <= at < finish for begin, finish in regions)
+
+
+class TestWhatIsRead:
+    @settings(max_examples=300, deadline=None)
+    @given(st.data())
+    def test_what_happened_around_a_range_says_all_that_everything_would(self, data: st.DataObject) -> None:
+        a, b, now = data.draw(st.tuples(TIMES, TIMES, TIMES))
+        models = [Key("openai", model) for model in data.draw(st.sets(st.sampled_from("abc"), min_size=1))]
+        held = [event for key in models for event in circuit(*data.draw(WANDERINGS), key=key, before="")]
+        span = TimeRange(NOON + min(a, b), NOON + max(a, b))
+        held.sort(key=lambda event: event.at)
+        asked = {"query": "circuit", "span": span, "view": view(now), "kept_since": NOON - 7 * DAY}
+        found = [annotate(store=log(held), **asked) for log in (EventLog, WholeLog)]  # type: ignore[arg-type]
+        assert found[0] == found[1]
+
+    def test_a_range_after_a_long_history_costs_what_happened_in_it(self) -> None:
+        old = [event for number in range(50) for event in flaps(2_000, start=-5 * DAY, key=Key("groq", str(number)))]
+        log = Log(*old, *circuit((-600, "OPEN"), (-300, "CLOSED")))
+        began = time.perf_counter()
+        found = annotate("circuit", TimeRange(NOON - 900, NOON), view(), log, kept_since=NOON - DAY)  # type: ignore[arg-type]
+        assert time.perf_counter() - began < 0.25, "reading all of it takes over a second"
+        assert [one.title for one in found] == ["openai / gpt-4.1: circuit OPEN"]
 
 
 class Source:

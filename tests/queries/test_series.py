@@ -51,6 +51,9 @@ class Log:
     def events(self, start: float, end: float, kinds: Sequence[str] = ()) -> list[Event]:
         return [event for event in self.happened if start <= event.at <= end and (not kinds or event.kind in kinds)]
 
+    def events_from_state(self, start: float, end: float, kind: str) -> list[Event]:
+        return self.events(0.0, end, (kind,))
+
     def add(self, at: float, interval: float = INTERVAL, **values: float | None) -> None:
         """A good poll in which openai had these values (score, error_rate…)."""
         one = snapshot(at, [verdict("openai", **values)])
