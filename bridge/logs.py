@@ -93,12 +93,6 @@ def write_soon(level: str, event: str, message: str, fields: Fields) -> None:
         _state.output.later(_line(level, event, message, fields))
 
 
-def flush() -> None:
-    """Write what is still being gathered."""
-    if _state.output is not None:
-        _state.output.flush()
-
-
 def traceback_of(error: BaseException) -> str:
     """An exception and where it came from."""
     return "".join(traceback.format_exception(error))
