@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bridge.history import codec
+from bridge.history.changes import Changes
 
 SCHEMA_VERSION = 1
 SCHEMA = """
@@ -56,6 +57,7 @@ class Database:
         data_dir.mkdir(parents=True, exist_ok=True)
         self.path = data_dir / "history.sqlite"
         self.damage = ""
+        self.changes = Changes(data_dir / "changes")
         self._local = threading.local()
         self._layouts: dict[int, codec.PollLayout] = {}
         with self.opening():
@@ -74,14 +76,6 @@ class Database:
         if connection is not None:
             connection.close()
             self._local.connection = None
-
-    def changed(self) -> bool:
-        """True when anybody has written since this thread last asked. Costs next to nothing."""
-        version = self.connection().execute("PRAGMA data_version").fetchone()[0]
-        if version == self._local.seen_version:
-            return False
-        self._local.seen_version = version
-        return True
 
     def _prepare(self) -> None:
         """Make the schema where there is none; set a file aside that is no database or of another version."""
@@ -127,7 +121,6 @@ class Database:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
             self._local.connection = connection
-            self._local.seen_version = None
         return connection
 
     @contextmanager
@@ -142,7 +135,7 @@ class Database:
             if connection.in_transaction:  # a full disk ends some by itself
                 connection.execute("ROLLBACK")
             raise
-        self._local.seen_version = None  # the pragma does not count what this connection writes itself
+        self.changes.count()
 
     def layout_id(self, connection: sqlite3.Connection, content: bytes) -> int:
         """The number of a layout, stored if it is new."""

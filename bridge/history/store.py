@@ -109,12 +109,14 @@ class Store:
 
     def latest(self) -> Latest | None:
         """The newest state; None before the first poll. Costs next to nothing while nothing has changed."""
+        number = self.database.changes.look()
         cached = self._cached
-        if not self.database.changed() and cached is not None:
+        if number is None:
             return cached
         connection = self.database.connection()
         row = connection.execute("SELECT poll, good_at FROM latest").fetchone()
         if row is None or (cached is not None and cached.poll_id >= row[0]):
+            self.database.changes.seen(number)
             return cached
         known = cached.snapshot if cached is not None else None
         wanted = "NULL" if known is not None and known.at == row[1] else "l.snapshot"
@@ -127,6 +129,7 @@ class Store:
         with self._lock:
             if self._cached is None or self._cached.poll_id < poll_id:
                 self._cached = found
+            self.database.changes.seen(number)
             return self._cached
 
     def state(self, now: float) -> Latest | None:

@@ -36,7 +36,8 @@ def _compress(response: Response) -> Response:
     size = response.content_length or 0  # nobody knows it of what is streamed
     if size < MIN_BYTES or response.direct_passthrough or "Content-Encoding" in response.headers:
         return response
-    response.vary.add("Accept-Encoding")
+    if request.method != "POST":  # which nobody caches, and which has no time to lose
+        response.vary.add("Accept-Encoding")
     if wanted(request):
         response.set_data(igzip.compress(response.get_data(), LEVEL, mtime=0))
         response.headers["Content-Encoding"] = "gzip"

@@ -27,7 +27,7 @@ def large(empty: Site) -> Site:
 def plain(response: TestResponse) -> bytes:
     """The body, and a check that it says how it is encoded."""
     assert response.status_code == 200
-    assert "Accept-Encoding" in response.vary
+    assert "Accept-Encoding" in response.vary or response.request.method == "POST"
     body = response.get_data()
     assert response.content_length == len(body)
     return gzip.decompress(body) if response.headers.get("Content-Encoding") == "gzip" else body
