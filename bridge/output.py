@@ -16,6 +16,7 @@ GATHER_SECONDS = 0.1
 """How long lines that are in no hurry are gathered: a write each would cost more than the request it tells of."""
 AT_ONCE_BYTES = select.PIPE_BUF
 """What a pipe takes whole, so that the lines of several workers do not run into each other."""
+MOST_WAITING_BYTES = 256 * 1024
 
 
 class Output:
@@ -43,7 +44,7 @@ class Output:
     def later(self, line: bytes) -> None:
         """Write a line together with others, within ``GATHER_SECONDS``."""
         with self._lock:
-            if self._waiting_bytes + len(line) > AT_ONCE_BYTES:
+            if self._waiting_bytes > MOST_WAITING_BYTES:
                 self.flush()
             self._waiting.append(line)
             self._waiting_bytes += len(line)
@@ -55,9 +56,15 @@ class Output:
     def flush(self) -> None:
         """Write what waits."""
         with self._lock:
-            if self._waiting:
-                lines, self._waiting, self._waiting_bytes = self._waiting, [], 0
-                self._write(b"".join(lines), len(lines))
+            lines, self._waiting, self._waiting_bytes = self._waiting, [], 0
+            first, size = 0, 0
+            for number, line in enumerate(lines):
+                if size and size + len(line) > AT_ONCE_BYTES:
+                    self._write(b"".join(lines[first:number]), number - first)
+                    first, size = number, 0
+                size += len(line)
+            if first < len(lines):
+                self._write(b"".join(lines[first:]), len(lines) - first)
 
     def _begin(self) -> None:
         self._gatherer = os.getpid()

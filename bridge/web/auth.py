@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 from base64 import b64encode
+from collections.abc import Collection
 
 from flask import Flask, Response, request
 
@@ -21,28 +22,28 @@ def register(app: Flask, settings: Settings) -> None:
     if settings.bridge_basic_auth:
         accepted.append(b"Basic " + b64encode(settings.bridge_basic_auth.encode()))
 
-    @app.before_request
-    def check() -> Response | None:
-        if settings.cors_origins and request.method == "OPTIONS":
-            return Response(status=204)
-        if not accepted or request.path.rstrip("/") in OPEN_PATHS:
-            return None
-        given = request.headers.get("Authorization", "").encode()
-        if sum(hmac.compare_digest(given, credential) for credential in accepted):
-            return None
-        return _refused(given)
+    if accepted or settings.cors_origins:
+
+        @app.before_request
+        def check() -> Response | None:
+            if settings.cors_origins and request.method == "OPTIONS":
+                return Response(status=204)
+            if not accepted or request.path.rstrip("/") in OPEN_PATHS:
+                return None
+            given = request.headers.get("Authorization", "").encode()
+            if sum(hmac.compare_digest(given, credential) for credential in accepted):
+                return None
+            return _refused(given)
+
+    if settings.cors_origins:
+        _allow(app, settings.cors_origins)
 
     @app.after_request
     def common_headers(response: Response) -> Response:
-        response.headers.setdefault("Cache-Control", "no-store")
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        origin = request.headers.get("Origin") if settings.cors_origins else None
-        if origin and (origin in settings.cors_origins or "*" in settings.cors_origins):
-            response.headers["Access-Control-Allow-Origin"] = origin if origin in settings.cors_origins else "*"
-            response.headers["Access-Control-Allow-Methods"] = "GET, POST, OPTIONS"
-            response.headers["Access-Control-Allow-Headers"] = "Authorization, Content-Type, Accept"
-            response.headers["Access-Control-Max-Age"] = "600"
-            response.vary.add("Origin")
+        headers = response.headers
+        if "Cache-Control" not in headers:
+            headers.add("Cache-Control", "no-store")
+        headers.add("X-Content-Type-Options", "nosniff")
         return response
 
     def _refused(given: bytes) -> Response:
@@ -60,4 +61,19 @@ def register(app: Flask, settings: Settings) -> None:
         response = error_response(401 if page else 403, f"the request carries {what}", hint)
         if page:
             response.headers["WWW-Authenticate"] = 'Basic realm="Provider Health Bridge", charset="UTF-8"'
+        return response
+
+
+def _allow(app: Flask, origins: Collection[str]) -> None:
+    """Let pages of these origins call."""
+
+    @app.after_request
+    def allow(response: Response) -> Response:
+        origin = request.headers.get("Origin")
+        if origin and (origin in origins or "*" in origins):
+            response.headers["Access-Control-Allow-Origin"] = origin if origin in origins else "*"
+            response.headers["Access-Control-Allow-Methods"] = "GET, POST, OPTIONS"
+            response.headers["Access-Control-Allow-Headers"] = "Authorization, Content-Type, Accept"
+            response.headers["Access-Control-Max-Age"] = "600"
+            response.vary.add("Origin")
         return response

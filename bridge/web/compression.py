@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from flask import Flask, Request, Response, request
+from flask import Flask, Request, Response
+from flask.globals import request_ctx
 from isal import igzip
 
 MIN_BYTES = 1400
@@ -33,12 +34,14 @@ def is_compressed(body: bytes) -> bool:
 
 
 def _compress(response: Response) -> Response:
+    asked = request_ctx.request  # one look for it, where flask.request would look for each of its attributes
+    if asked.method == "POST" and not wanted(asked):  # nobody caches that, so there is nothing to say either
+        return response
     size = response.content_length or 0  # nobody knows it of what is streamed
     if size < MIN_BYTES or response.direct_passthrough or "Content-Encoding" in response.headers:
         return response
-    if request.method != "POST":  # which nobody caches, and which has no time to lose
-        response.vary.add("Accept-Encoding")
-    if wanted(request):
+    response.vary.add("Accept-Encoding")
+    if wanted(asked):
         response.set_data(igzip.compress(response.get_data(), LEVEL, mtime=0))
         response.headers["Content-Encoding"] = "gzip"
     return response
