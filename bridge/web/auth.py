@@ -33,7 +33,7 @@ def register(app: Flask, settings: Settings) -> None:
             given = request.headers.get("Authorization", "").encode()
             if sum(hmac.compare_digest(given, credential) for credential in accepted):
                 return None
-            return _refused(given)
+            return _refused(given, with_password=settings.bridge_basic_auth is not None)
 
     if settings.cors_origins:
         _allow(app, settings.cors_origins)
@@ -46,22 +46,19 @@ def register(app: Flask, settings: Settings) -> None:
         headers.add("X-Content-Type-Options", "nosniff")
         return response
 
-    def _refused(given: bytes) -> Response:
-        """A browser that asks for a page gets the 401 that lets it sign in, where a password would do; others a 403.
 
-        A 401 through Grafana's proxy makes it retry, and can log its viewers out.
-        """
-        what = "a wrong credential" if given else "no credential"
-        hint = "send BRIDGE_TOKEN as Authorization: Bearer …, or BRIDGE_BASIC_AUTH as basic auth"
-        page = (
-            settings.bridge_basic_auth is not None
-            and request.method == "GET"
-            and "text/html" in request.headers.get("Accept", "")
-        )
-        response = error_response(401 if page else 403, f"the request carries {what}", hint)
-        if page:
-            response.headers["WWW-Authenticate"] = 'Basic realm="Provider Health Bridge", charset="UTF-8"'
-        return response
+def _refused(given: bytes, *, with_password: bool) -> Response:
+    """A browser that asks for a page gets the 401 that lets it sign in, where a password would do; others a 403.
+
+    A 401 through Grafana's proxy makes it retry, and can log its viewers out.
+    """
+    what = "a wrong credential" if given else "no credential"
+    hint = "send BRIDGE_TOKEN as Authorization: Bearer …, or BRIDGE_BASIC_AUTH as basic auth"
+    page = with_password and request.method == "GET" and "text/html" in request.headers.get("Accept", "")
+    response = error_response(401 if page else 403, f"the request carries {what}", hint)
+    if page:
+        response.headers["WWW-Authenticate"] = 'Basic realm="Provider Health Bridge", charset="UTF-8"'
+    return response
 
 
 def _allow(app: Flask, origins: Collection[str]) -> None:
