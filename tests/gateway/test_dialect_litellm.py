@@ -336,7 +336,7 @@ def everything_kept(data_dir: Path) -> str:
 
 @captured
 def test_nothing_of_clients_keys_addresses_and_groups_is_shown_logged_or_kept(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     chosen = [5, 6, 12, 26, 33]
     bodies = [planted(scrapes()[scrape][1]) for scrape in chosen]
@@ -349,7 +349,7 @@ def test_nothing_of_clients_keys_addresses_and_groups_is_shown_logged_or_kept(
         answers = "\n".join(everything_answered(app))
         kept = everything_kept(tmp_path)
         app.extensions["bridge"].store.close()
-    logged = capsys.readouterr().out
+    logged = capfd.readouterr().out
     for place, text in (("answers", answers), ("history", kept)):
         assert GROQ.model in text, f"the {place} hold no model at all: nothing was tested"
     assert "litellm_deployment_cooled_down_total (litellm)" in logged
