@@ -70,7 +70,7 @@ def test_the_bridge_started_as_shown_watches_that_gateway(folder: Path, monkeypa
         board = app.test_client().get("/").text
         app.extensions["bridge"].store.close()
     assert "GET /metrics " in upstream.requests[0]
-    assert "globex: 1 of 2 circuits OPEN" in board
+    assert "globex: one model of 2: atlas-7b; 1 of 2 circuits OPEN" in board
     assert re.search(r"^acme +healthy +100\.0 ", board, re.MULTILINE)
 
 

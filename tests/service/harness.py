@@ -205,7 +205,7 @@ class Service:
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """What it logged under this name."""
-        lines = self.log_file.read_text().splitlines()
+        lines = self.log_file.read_text().rpartition("\n")[0].splitlines()  # of the last one there may be half
         return [event for line in lines if (event := json.loads(line))["event"] == name]
 
     def leader(self) -> int:

@@ -59,6 +59,7 @@ def test_from_start_to_end_every_line_is_json_and_nothing_else_is_said(
         b"GET /?s3cret HTTP/1.1\r\nX-Id : s3cret",
     ):
         assert exchange(started.port, head + b"\r\n\r\n").startswith(b"HTTP/1.1 400")
+    wait_until(lambda: len(started.events("request")) == 3, "they are told of; kill -9 would lose what is gathered")
     leader = started.leader()
     os.kill(leader, signal.SIGKILL)
     wait_until(lambda: len(started.events("leading")) == 2, "another worker leads")

@@ -159,7 +159,7 @@ class TestEveryAnswer:
             assert headers["Cache-Control"] == "no-store"
             assert headers["X-Content-Type-Options"] == "nosniff"
 
-    def test_holds_no_secret(self, sites: Callable[..., Site], capsys: pytest.CaptureFixture[str]) -> None:
+    def test_holds_no_secret(self, sites: Callable[..., Site], capfd: pytest.CaptureFixture[str]) -> None:
         secrets = {"gateway_token": "gateway-s3cret", "bridge_token": TOKEN, "bridge_basic_auth": USER_AND_PASSWORD}
         site = sites(**secrets)
         site.log.failed(NOW - 1, message="the gateway refuses the token")
@@ -168,6 +168,6 @@ class TestEveryAnswer:
             for headers in ({"Authorization": BEARER}, {"Authorization": BASIC}, {"Authorization": "Bearer x"}, {}):
                 response = site.client.open(path, method=method, headers={"Accept": PAGE, **headers})
                 told.append(response.get_data(as_text=True) + str(response.headers))
-        said = "\n".join([*told, *capsys.readouterr()])
+        said = "\n".join([*told, *capfd.readouterr()])
         for secret in ("gateway-s3cret", TOKEN, "pässwörd", "p\\u00e4ssw", BASIC.split()[1]):
             assert secret not in said
