@@ -14,17 +14,17 @@ pytestmark = pytest.mark.service
 QUERY = {"targets": [{"target": "provider_reported_health_score"}]}
 
 
-def fill_up(pid: int, *, free: bool = False) -> None:
-    """No file of this process may grow any more; ``free``: it may again."""
-    limit = resource.RLIM_INFINITY if free else 1024 * 4
-    resource.prlimit(pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+def limit(pid: int, most_bytes: int) -> None:
+    """No file of this process may grow beyond that."""
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (most_bytes, resource.RLIM_INFINITY))
 
 
 def test_a_full_disk_is_survived_and_told_of(service: Callable[..., Service], gateway: Gateway) -> None:
     one = service()
     wait_until(lambda: one.get("/ready").status == 200, "the first poll")
     polling = one.events("polling")[0]["pid"]
-    fill_up(polling)
+    log = one.log_file.parent / "data" / "history.sqlite-wal"
+    limit(polling, log.stat().st_size)  # more than its standard output, a file too, comes to
     wait_until(lambda: one.events("log_not_written"), "a poll that cannot be written")
     asked = len(gateway.asked_at)
     gateway.answer = fleet_exposition()
@@ -42,7 +42,7 @@ def test_a_full_disk_is_survived_and_told_of(service: Callable[..., Service], ga
     assert one.get("/ready").status == 200
     assert one.summary()["data_age_seconds"] < 3
 
-    fill_up(polling, free=True)
+    limit(polling, resource.RLIM_INFINITY)
     wait_until(lambda: one.events("log_written_again"), "the log has caught up")
     wait_until(lambda: "not being written" not in one.get("/").text, "the board says no more of it")
     assert one.events("polling")[0]["pid"] == polling, "nothing had to be started again"
