@@ -76,7 +76,7 @@ def from_body(body: Mapping[str, Any], now: float) -> Request:
     return Request(
         asks=tuple(one for one in asks if one is not None),
         span=_span(body.get("range"), now),
-        relative="now" in str(body.get("range")),
+        relative=_is_relative(body.get("range")),
         steps=_steps(body.get("maxDataPoints"), body.get("intervalMs")),
         filters=tuple(filters(body)),
     )
@@ -162,6 +162,15 @@ def _span(span: object, now: float) -> TimeRange | None:
         raise ApiError(400, f"range is {kind_of(span)}, not an object", f"send a body like {EXAMPLE}")
     start, end = span.get("from"), span.get("to")
     return None if start in (None, "") and end in (None, "") else parse_range(start, end, now)
+
+
+def _is_relative(span: object) -> bool:
+    """Whether a range is, or was chosen as, one that moves on with the clock."""
+    if not isinstance(span, dict):
+        return False
+    raw = span.get("raw")
+    times = [its.get(end) for its in (span, raw) if isinstance(its, dict) for end in ("from", "to")]
+    return any(isinstance(time, str) and "now" in time for time in times)
 
 
 def _steps(max_points: object, interval_ms: object) -> Steps:
