@@ -9,8 +9,10 @@ from typing import Any
 
 import orjson
 from flask import Request as HttpRequest
+from werkzeug.exceptions import HTTPException
 
 from bridge.queries.answer import EVENTS_WITHOUT_RANGE_SECONDS, Ask, Request
+from bridge.queries.matchers import MAX_REGEX_CHARACTERS, regex_characters, regex_too_long
 from bridge.queries.series import Steps
 from bridge.queries.targets import Matcher, TargetError, matcher
 from bridge.queries.timerange import TimeRange, parse_count, parse_range, url_time
@@ -39,8 +41,16 @@ class AnnotationRequest:
 
 
 def whole_body(request: HttpRequest) -> bytes:
-    """The request's body. Raises ApiError 413, or its like of the framework's own, for one that is too large."""
-    body = request.get_data()
+    """The request's body.
+
+    Raises ApiError 413, or its like of the framework's own, for one that is too large, and 400 for one that breaks off.
+    """
+    try:
+        body = request.get_data()
+    except HTTPException:
+        raise
+    except Exception:  # noqa: BLE001 (what a server raises for chunks that are none is its own affair)
+        raise ApiError(400, "the body cannot be read to its end", HINTS[400]) from None
     if request.content_length is None and len(body) >= (request.max_content_length or len(body) + 1):
         raise ApiError(413, "413 Request Entity Too Large", HINTS[413])  # sent in chunks, it would end at the limit
     return body
@@ -182,17 +192,20 @@ def _steps(max_points: object, interval_ms: object) -> Steps:
 def filters(body: Mapping[str, Any]) -> list[Matcher]:
     """Ad-hoc filters, as Simple JSON (``adhocFilters``) and simPod (``filters``) send them."""
     found: list[Matcher] = []
+    characters = 0
     for name in ("adhocFilters", "filters"):
         entries = body.get(name)
         if not isinstance(entries, list):
             continue
         if len(entries) > MAX_FILTERS:
             raise ApiError(400, f"{len(entries)} {name} are too many: at most {MAX_FILTERS}", "filter by fewer labels")
-        found.extend(
-            _filter(entry)
-            for entry in entries
-            if isinstance(entry, dict) and isinstance(entry.get("key"), str) and entry["key"]
-        )
+        for entry in entries:
+            if isinstance(entry, dict) and isinstance(entry.get("key"), str) and entry["key"]:
+                one = _filter(entry)
+                characters += regex_characters(one.op, one.value)
+                if characters > MAX_REGEX_CHARACTERS:
+                    raise regex_too_long()
+                found.append(one)
     return found
 
 
