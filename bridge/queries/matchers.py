@@ -86,6 +86,11 @@ class Matcher:
         return self._accepts(labels.get(self.label, ""))
 
 
+def regex_characters(op: str, value: str) -> int:
+    """How much of a matcher's value counts as a regular expression: nothing of a plain text, or of a list of some."""
+    return len(value) if op in ("=~", "!~") and literals(value) is None else 0
+
+
 def matcher(label: str, op: str, value: str) -> Matcher:
     """Build a matcher from outside the language: an ad-hoc filter, a query parameter.
 

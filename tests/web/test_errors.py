@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
+from bridge.queries import answer
 from tests.web.conftest import Site, tell_the_incident
 
 RANGE = {"from": "now-5m", "to": "now"}
@@ -181,6 +182,22 @@ class TestBoundedAnswers:
         body = {"targets": [{"target": "model_circuit_breaker_state", "refId": "A" * 100_000}]}
         assert_says_what_is_right(site.post("/query", body), 400, "refId", "200 characters")
         assert site.query({"target": "gateway_up", "refId": "A" * 200})[0]["refId"] == "A" * 200
+
+    def test_filters_hold_no_more_regular_expression_than_a_target(self, site: Site) -> None:
+        filters = [{"key": "provider", "operator": "=~", "value": f".*{number}{'x' * 200}"} for number in range(11)]
+        body = asks("provider_status", adhocFilters=filters[:6], filters=filters[6:])
+        assert_says_what_is_right(site.post("/query", body), 400, "regular expressions are too long")
+
+    def test_a_request_that_takes_too_long_is_answered_as_far_as_it_came(
+        self, site: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(answer, "MAX_SECONDS", 0.0)
+        for _ in range(2):
+            first, *others = site.query("gateway_up", "fleet_requests", "fleet_cost_usd")
+            assert first["datapoints"]
+            for other in others:
+                assert other["datapoints"] == []
+                assert "not answered" in other["meta"]["notices"][0]["text"]
 
     @pytest.mark.parametrize("route", ["/search", "/variable"])
     def test_no_text_keeps_a_worker_busy(self, site: Site, route: str) -> None:
