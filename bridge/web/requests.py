@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,7 @@ from flask import Request as HttpRequest
 from werkzeug.exceptions import HTTPException
 
 from bridge.queries.answer import EVENTS_WITHOUT_RANGE_SECONDS, Ask, Request
-from bridge.queries.matchers import MAX_REGEX_CHARACTERS, regex_characters, regex_too_long
+from bridge.queries.matchers import MAX_REGEX_CHARACTERS, listed, regex_characters, regex_too_long
 from bridge.queries.series import Steps
 from bridge.queries.targets import Matcher, TargetError, matcher
 from bridge.queries.timerange import TimeRange, parse_count, parse_range, url_time
@@ -212,8 +211,8 @@ def filters(body: Mapping[str, Any]) -> list[Matcher]:
 def _filter(entry: Mapping[str, Any]) -> Matcher:
     operator, values = entry.get("operator", "="), entry.get("values")
     if operator in ("=|", "!=|") and isinstance(values, list):
-        any_of = "|".join(re.escape(value) for value in values if isinstance(value, str))
-        return matcher(entry["key"], operator.replace("|", "~").replace("!=~", "!~"), any_of)
+        any_of = listed(value for value in values if isinstance(value, str))
+        return matcher(entry["key"], "=~" if operator == "=|" else "!~", any_of)
     value = entry.get("value", "")
     if not isinstance(operator, str) or not isinstance(value, str):
         raise TargetError(f"the filter on {entry['key'][:80]!r} is not made of texts", "use = != =~ or !~ and a text")

@@ -39,7 +39,7 @@ ROW_CHARACTERS = 200
 
 def wanted_format(request: HttpRequest) -> str:
     """The format a GET asks for: ``json``, ``text``, ``rows`` or ``csv``. Raises ApiError for another."""
-    wanted = request.args.get("format", "json")
+    wanted = request.args.get("format", "").strip().lower() or "json"
     known = ("json", "text", *FORMATS)
     if wanted not in known:
         raise ApiError(400, f"there is no format {wanted[:40]!r}", f"formats are {', '.join(known)}")

@@ -213,6 +213,13 @@ class TestFilters:
             series = site.query("provider_health_score", **{name: chosen}, **span)
             assert {one["tags"]["provider"] for one in series} == providers
 
+    def test_any_number_of_plain_names_can_be_chosen_whatever_stands_in_them(self, site: Site) -> None:
+        many = [f"GPU node {number} of the rack - one of #many" for number in range(200)]
+        chosen = {"key": "provider", "operator": "=|", "value": many[0], "values": [*many, "groq"]}
+        assert site.names("provider_status", filters=[chosen]) == ['provider_status{provider="groq"}']
+        chosen["operator"] = "!=|"
+        assert len(site.names("provider_status", filters=[chosen])) == 2
+
     def test_filters_apply_to_tables_too(self, site: Site) -> None:
         by_status = [{"key": "status", "operator": "=", "value": "down"}]
         [table] = site.query("providers", adhocFilters=by_status)
