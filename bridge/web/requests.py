@@ -174,9 +174,11 @@ def _span(span: object, now: float) -> TimeRange | None:
 
 
 def _is_relative(span: object) -> bool:
-    """Whether a range is, or was chosen as, one that moves on with the clock."""
+    """Whether a range is, or was chosen as, one that moves on with the clock; without an end it goes up to now."""
     if not isinstance(span, dict):
         return False
+    if span.get("to") in (None, ""):
+        return True
     raw = span.get("raw")
     times = [its.get(end) for its in (span, raw) if isinstance(its, dict) for end in ("from", "to")]
     return any(isinstance(time, str) and "now" in time for time in times)

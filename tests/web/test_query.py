@@ -109,6 +109,14 @@ class TestTargets:
         known = [point for point in series["datapoints"] if point[0] is not None]
         assert known == [[25.0, int((T0 + 30) * 1000)]]
 
+    def test_a_range_without_an_end_moves_on_with_the_clock_between_two_polls_too(self, site: Site) -> None:
+        open_ended = {"range": {"from": int(T0 * 1000)}, "maxDataPoints": 2}
+        for late in range(15):
+            site.now = NOW + late
+            asked_before = site.query("provider_health_score", **open_ended)
+            asked_first_now = site.query("provider_health_score", requestId=str(late), **open_ended)
+            assert asked_before == asked_first_now
+
 
 class TestLegends:
     @pytest.mark.parametrize(
