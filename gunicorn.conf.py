@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from gunicorn import glogging
+from gunicorn import glogging, util
 from gunicorn.workers import gthread
 
 # The workers add up their own metrics in files in one directory; prometheus_client looks for it when it is imported.
@@ -27,12 +27,15 @@ _metrics_dir.mkdir(parents=True, exist_ok=True)
 
 from bridge import configured, logs  # noqa: E402
 from bridge.settings import ConfigurationError  # noqa: E402
-from bridge.web import worker_files  # noqa: E402
+from bridge.web import errors, worker_files  # noqa: E402
+from bridge.web.text import printable  # noqa: E402
 
 ARRIVAL_SECONDS = 5.0
 """A request that has not arrived in full by then is given up."""
 ANSWER_SECONDS = 30.0
 """A request that is not answered, or whose answer is not taken, by then is given up."""
+SHOWN_CHARACTERS = 200
+"""Of what was sent, in an error."""
 
 
 class ThreadWorker(gthread.ThreadWorker):
@@ -62,6 +65,20 @@ class ThreadWorker(gthread.ThreadWorker):
                 how = socket.SHUT_RDWR if now - since > ANSWER_SECONDS else socket.SHUT_RD
                 with contextlib.suppress(OSError):
                     conn.sock.shutdown(how)
+
+
+def write_error(connection: socket.socket, status: int, reason: str, message: str) -> None:
+    """Gunicorn's answer to what is no request, or too long for one: JSON like every error, and not its HTML."""
+    said = printable(message)[:SHOWN_CHARACTERS]
+    body = errors.error_body(status, f"{status} {reason}: {said}", errors.HINTS.get(status, errors.HINTS[400]))
+    head = (
+        f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type: application/json\r\n"
+        f"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    util.write_nonblock(connection, head.encode("latin-1") + body)
+
+
+util.write_error = write_error
 
 
 class Logger(glogging.Logger):

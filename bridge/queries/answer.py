@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -20,6 +21,8 @@ from bridge.queries.view import View
 
 EVENTS_WITHOUT_RANGE_SECONDS = 86_400.0
 MAX_TABLE_ROWS = 20_000
+MAX_SECONDS = 10.0
+"""After it no further target of a request is begun: whoever waits for the answer has had enough by then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +86,15 @@ def recorded_for(request: Request, view: View, store: Store, remote: RemoteHisto
 
 def answer(request: Request, view: View, store: Store, recorded: Recorded | None) -> list[Answer]:
     """Answer every target, in order. A bad one gets its error; raises TargetError when there is no good one."""
-    answers = []
+    answers: list[Answer] = []
+    started = time.monotonic()
     for ask in request.asks:
         try:
+            if answers and time.monotonic() - started > MAX_SECONDS:
+                raise TargetError(
+                    f"not answered: the {len(answers)} targets before it took longer than {MAX_SECONDS:g} s",
+                    "ask for fewer targets or a shorter range in one request",
+                )
             if ask.mistake is not None:
                 raise ask.mistake
             answers.append(_answer_one(ask, request, view, store, recorded))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable
+from hashlib import blake2b
 
 from cachetools import LRUCache
 
@@ -20,20 +21,24 @@ TIED_TO_NOW = frozenset({"gateway_data_age_seconds"})
 
 
 class AnswerCache:
-    """The latest used answers, bounded in bytes. Any number of threads may use one."""
+    """The latest used answers, bounded in bytes. Any number of threads may use one.
+
+    Two keys are the same where their reprs are.
+    """
 
     def __init__(self, max_bytes: int = CACHE_BYTES, *, observe: Callable[[bool], None] = lambda _: None) -> None:
         """``observe`` is told of every look into the cache whether it found something."""
         self._lock = threading.Lock()
-        self._entries: LRUCache[Hashable, bytes] = LRUCache(max_bytes, getsizeof=lambda it: len(it) + KEY_BYTES)
+        self._entries: LRUCache[bytes, bytes] = LRUCache(max_bytes, getsizeof=lambda it: len(it) + KEY_BYTES)
         self._observe = observe
         self.hits = 0
         self.misses = 0
 
     def get(self, key: Hashable) -> bytes | None:
         """The answer kept under this key."""
+        short = _digest(key)
         with self._lock:
-            found = self._entries.get(key)
+            found = self._entries.get(short)
             if found is None:
                 self.misses += 1
             else:
@@ -44,8 +49,14 @@ class AnswerCache:
     def put(self, key: Hashable, answer: bytes) -> None:
         """Keep an answer; one larger than a quarter of the cache is not worth it."""
         if len(answer) <= self._entries.maxsize // 4:
+            short = _digest(key)
             with self._lock:
-                self._entries[key] = answer
+                self._entries[short] = answer
+
+
+def _digest(key: Hashable) -> bytes:
+    """A key in few bytes: what a client sends can be a thousand times as long as its answer."""
+    return blake2b(repr(key).encode(), digest_size=16).digest()
 
 
 def moment(view: View) -> Hashable | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import string
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -86,6 +86,11 @@ class Matcher:
         return self._accepts(labels.get(self.label, ""))
 
 
+def regex_characters(op: str, value: str) -> int:
+    """How much of a matcher's value counts as a regular expression: nothing of a plain text, or of a list of some."""
+    return len(value) if op in ("=~", "!~") and literals(value) is None else 0
+
+
 def matcher(label: str, op: str, value: str) -> Matcher:
     """Build a matcher from outside the language: an ad-hoc filter, a query parameter.
 
@@ -113,7 +118,12 @@ def any_of(label: str, values: Collection[str]) -> Matcher:
     """A matcher for label values of which each stands for itself. Raises :class:`TargetError` as ``matcher`` does."""
     if len(values) == 1:
         return matcher(label, "=", next(iter(values)))
-    return matcher(label, "=~", "|".join(value.translate(_REGEX_ESCAPES) for value in values))
+    return matcher(label, "=~", listed(values))
+
+
+def listed(values: Iterable[str]) -> str:
+    """The regular expression of a list of texts of which each stands for itself."""
+    return "|".join(value.translate(_REGEX_ESCAPES) for value in values)
 
 
 # Values: from what stands between the quotes to Prometheus' terms, and back.

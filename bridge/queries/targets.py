@@ -24,10 +24,10 @@ from bridge.queries.matchers import (
     TargetError,
     any_of,
     in_prometheus_terms,
-    literals,
     matcher,
     quoted,
     refuse_surrogates,
+    regex_characters,
     regex_too_long,
     shown,
     with_hint,
@@ -149,7 +149,7 @@ def _read_selector(text: str, position: int) -> tuple[tuple[Matcher, ...], int]:
     if not text.startswith("{", position):
         return (), position
     matchers: list[Matcher] = []
-    regex_characters = 0
+    characters = 0
     position = _skip_blank(text, position + 1)
     while not text.startswith("}", position):
         if len(matchers) == MAX_MATCHERS:
@@ -158,9 +158,8 @@ def _read_selector(text: str, position: int) -> tuple[tuple[Matcher, ...], int]:
         op, position = _read_operator(text, position)
         raw, after = _read_string(text, position)
         op, value = in_prometheus_terms(op, raw)
-        if op in ("=~", "!~") and literals(value) is None:
-            regex_characters += len(value)
-        if regex_characters > MAX_REGEX_CHARACTERS:
+        characters += regex_characters(op, value)
+        if characters > MAX_REGEX_CHARACTERS:
             raise regex_too_long(position)
         try:
             matchers.append(Matcher(label, op, value))

@@ -12,6 +12,8 @@ from bridge.queries.answer import Ask
 from bridge.queries.targets import TargetError
 
 PLACEHOLDER = "select metric"
+MAX_REF_ID_CHARACTERS = 200
+"""Each of a target's series carries its refId, so a long one would multiply."""
 EXAMPLE = '{"targets": [{"target": "provider_health_score"}], "range": {"from": "now-1h", "to": "now"}}'
 
 
@@ -30,6 +32,9 @@ def ask(target: object, number: int, *, annotation: bool = False) -> Ask | None:
     text = "" if text is None else text
     ref_id = target.get("refId")
     ref_id = ref_id if isinstance(ref_id, str) else None
+    if ref_id is not None and len(ref_id) > MAX_REF_ID_CHARACTERS:
+        message = f"target {number}: its refId is longer than {MAX_REF_ID_CHARACTERS} characters"
+        return Ask("", mistake=_mistake(message))
     if not isinstance(text, str):
         return Ask("", ref_id, mistake=_mistake(f"target {number}: its target is {kind_of(text)}, not a text"))
     text = "" if not text.strip() or text.strip() == PLACEHOLDER else text

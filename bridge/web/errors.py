@@ -10,7 +10,7 @@ from werkzeug.exceptions import HTTPException
 from bridge.queries.targets import TargetError, with_hint
 from bridge.queries.timerange import TimeError
 from bridge.web import requestlog
-from bridge.web.formats import json_response
+from bridge.web.formats import json_bytes, ready_json
 
 CODES = {
     400: "bad_request",
@@ -19,13 +19,17 @@ CODES = {
     404: "not_found",
     405: "method_not_allowed",
     413: "too_large",
+    414: "too_long",
     500: "internal_error",
     503: "unavailable",
 }
 HINTS = {
+    400: "send it again, in full and as HTTP/1.1 has it",
     404: "GET / says what there is",
     405: "POST a Grafana request, or GET with ?target=…",
     413: "a request body has at most 1 MiB",
+    414: "POST /query takes what is too long for a URL",
+    431: "a header has at most 8 KiB",
     500: "this is a mistake of the bridge's own; its log has the details",
 }
 
@@ -41,10 +45,16 @@ class ApiError(Exception):
 
 
 def error_response(status: int, message: str, hint: str = "") -> Response:
+    """An error that every client can show."""
+    return ready_json(error_body(status, message, hint), status=status)
+
+
+def error_body(status: int, message: str, hint: str) -> bytes:
     """``{"message", "hint", "error": {"code", "message"}}``: Simple JSON shows the first, simPod the last."""
     told = with_hint(message, hint)
-    body = {"message": told, "hint": hint, "error": {"code": CODES.get(status, f"http_{status}"), "message": told}}
-    return json_response(body, status=status)
+    return json_bytes(
+        {"message": told, "hint": hint, "error": {"code": CODES.get(status, f"http_{status}"), "message": told}}
+    )
 
 
 def register(app: Flask) -> None:

@@ -111,7 +111,7 @@ def _wants_page() -> bool:
 
 
 def _wants_json() -> bool:
-    wanted = request.args.get("format")
+    wanted = request.args.get("format", "").strip().lower()
     accepted = request.headers.get("Accept", "") + request.headers.get("Content-Type", "")
     return wanted == "json" if wanted else "application/json" in accepted
 
@@ -140,9 +140,9 @@ def _table(name: str, provider: str | None = None) -> Response:
     bridge = current_bridge()
     filters = () if provider is None else (matcher("provider", "=", provider),)
     asked = Request((Ask(name),), None, Steps(1, 0.0), filters)
+    wanted = rows.wanted_format(request)
     view = bridge.view()
     answered = answers.answer(asked, view, bridge.store, None)
-    wanted = request.args.get("format")
     if wanted == "text":
         return formats.text_response(text.render(answered, view.now))
     if wanted in rows.FORMATS:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 from flask import Request as HttpRequest
+from werkzeug.exceptions import HTTPException
 
 from bridge.queries.answer import EVENTS_WITHOUT_RANGE_SECONDS, Ask, Request
+from bridge.queries.matchers import MAX_REGEX_CHARACTERS, listed, regex_characters, regex_too_long
 from bridge.queries.series import Steps
 from bridge.queries.targets import Matcher, TargetError, matcher
 from bridge.queries.timerange import TimeRange, parse_count, parse_range, url_time
@@ -39,8 +40,16 @@ class AnnotationRequest:
 
 
 def whole_body(request: HttpRequest) -> bytes:
-    """The request's body. Raises ApiError 413, or its like of the framework's own, for one that is too large."""
-    body = request.get_data()
+    """The request's body.
+
+    Raises ApiError 413, or its like of the framework's own, for one that is too large, and 400 for one that breaks off.
+    """
+    try:
+        body = request.get_data()
+    except HTTPException:
+        raise
+    except Exception:  # noqa: BLE001 (what a server raises for chunks that are none is its own affair)
+        raise ApiError(400, "the body cannot be read to its end", HINTS[400]) from None
     if request.content_length is None and len(body) >= (request.max_content_length or len(body) + 1):
         raise ApiError(413, "413 Request Entity Too Large", HINTS[413])  # sent in chunks, it would end at the limit
     return body
@@ -76,7 +85,7 @@ def from_body(body: Mapping[str, Any], now: float) -> Request:
     return Request(
         asks=tuple(one for one in asks if one is not None),
         span=_span(body.get("range"), now),
-        relative="now" in str(body.get("range")),
+        relative=_is_relative(body.get("range")),
         steps=_steps(body.get("maxDataPoints"), body.get("intervalMs")),
         filters=tuple(filters(body)),
     )
@@ -164,6 +173,17 @@ def _span(span: object, now: float) -> TimeRange | None:
     return None if start in (None, "") and end in (None, "") else parse_range(start, end, now)
 
 
+def _is_relative(span: object) -> bool:
+    """Whether a range is, or was chosen as, one that moves on with the clock; without an end it goes up to now."""
+    if not isinstance(span, dict):
+        return False
+    if span.get("to") in (None, ""):
+        return True
+    raw = span.get("raw")
+    times = [its.get(end) for its in (span, raw) if isinstance(its, dict) for end in ("from", "to")]
+    return any(isinstance(time, str) and "now" in time for time in times)
+
+
 def _steps(max_points: object, interval_ms: object) -> Steps:
     points = parse_count(max_points, default=DEFAULT_POINTS, lowest=1, highest=MOST_POINTS, name="maxDataPoints")
     interval = parse_count(interval_ms, default=0, lowest=0, highest=YEAR_MILLISECONDS, name="intervalMs")
@@ -173,25 +193,28 @@ def _steps(max_points: object, interval_ms: object) -> Steps:
 def filters(body: Mapping[str, Any]) -> list[Matcher]:
     """Ad-hoc filters, as Simple JSON (``adhocFilters``) and simPod (``filters``) send them."""
     found: list[Matcher] = []
+    characters = 0
     for name in ("adhocFilters", "filters"):
         entries = body.get(name)
         if not isinstance(entries, list):
             continue
         if len(entries) > MAX_FILTERS:
             raise ApiError(400, f"{len(entries)} {name} are too many: at most {MAX_FILTERS}", "filter by fewer labels")
-        found.extend(
-            _filter(entry)
-            for entry in entries
-            if isinstance(entry, dict) and isinstance(entry.get("key"), str) and entry["key"]
-        )
+        for entry in entries:
+            if isinstance(entry, dict) and isinstance(entry.get("key"), str) and entry["key"]:
+                one = _filter(entry)
+                characters += regex_characters(one.op, one.value)
+                if characters > MAX_REGEX_CHARACTERS:
+                    raise regex_too_long()
+                found.append(one)
     return found
 
 
 def _filter(entry: Mapping[str, Any]) -> Matcher:
     operator, values = entry.get("operator", "="), entry.get("values")
     if operator in ("=|", "!=|") and isinstance(values, list):
-        any_of = "|".join(re.escape(value) for value in values if isinstance(value, str))
-        return matcher(entry["key"], operator.replace("|", "~").replace("!=~", "!~"), any_of)
+        any_of = listed(value for value in values if isinstance(value, str))
+        return matcher(entry["key"], "=~" if operator == "=|" else "!~", any_of)
     value = entry.get("value", "")
     if not isinstance(operator, str) or not isinstance(value, str):
         raise TargetError(f"the filter on {entry['key'][:80]!r} is not made of texts", "use = != =~ or !~ and a text")

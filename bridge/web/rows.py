@@ -31,11 +31,15 @@ FORMATS = ("rows", "csv")
 SERIES_COLUMNS = ("time", "target", "provider", "model", "value", "stale")
 MAX_ROWS = 200_000
 """Of more the newest are answered, and a ``Warning`` header counts the others."""
+MAX_CHARACTERS = 64 * 2**20
+"""Of an answer, roughly: where series have long names there are fewer rows."""
+ROW_CHARACTERS = 200
+"""Of a row without the names, at most."""
 
 
 def wanted_format(request: HttpRequest) -> str:
     """The format a GET asks for: ``json``, ``text``, ``rows`` or ``csv``. Raises ApiError for another."""
-    wanted = request.args.get("format", "json")
+    wanted = request.args.get("format", "").strip().lower() or "json"
     known = ("json", "text", *FORMATS)
     if wanted not in known:
         raise ApiError(400, f"there is no format {wanted[:40]!r}", f"formats are {', '.join(known)}")
@@ -63,7 +67,9 @@ def response(wanted: str, answers: Sequence[Answer], view: View, *, current: boo
     series = [one for answer in good for one in answer.series]
     points = _points(series, [current and _is_stale(one, view) for one in series])
     if points.left_out:
-        notices.append(f"only the newest {MAX_ROWS:,} rows are answered, {points.left_out:,} earlier ones are not")
+        notices.append(
+            f"only the newest {len(points.of):,} rows are answered, {points.left_out:,} earlier ones are not"
+        )
     return with_warning(_as_response(wanted, _SERIES_WRITERS[wanted](points)), notices)
 
 
@@ -129,7 +135,7 @@ def _points(series: Sequence[SeriesAnswer], stale: Sequence[bool]) -> _Points:
     seconds = np.concatenate([np.empty(0), *(one.series.times for one in series)])
     values = np.concatenate([np.empty(0), *(one.series.values for one in series)])
     of = np.repeat(np.arange(len(series)), [len(one.series.times) for one in series])
-    newest = np.argsort(seconds, kind="stable")[-MAX_ROWS:]
+    newest = np.argsort(seconds, kind="stable")[-_most_rows(series) :]
     times = np.rint(seconds[newest] * 1000).astype("datetime64[ms]")
     return _Points(
         series,
@@ -139,6 +145,11 @@ def _points(series: Sequence[SeriesAnswer], stale: Sequence[bool]) -> _Points:
         values[newest].tolist(),
         len(seconds) - len(newest),
     )
+
+
+def _most_rows(series: Sequence[SeriesAnswer]) -> int:
+    longest = max((len(one.name) + sum(map(len, one.series.labels.values())) for one in series), default=0)
+    return max(1, min(MAX_ROWS, MAX_CHARACTERS // (ROW_CHARACTERS + longest)))
 
 
 def _rows_of_series(points: _Points) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from bridge.history.store import Latest
@@ -62,6 +64,14 @@ def test_a_provider_without_models_adds_no_empty_name(view: View) -> None:
 )
 def test_variable_queries_are_narrowed_by_their_matchers(view: View, query: str, found: list[str]) -> None:
     assert search(view, query) == found
+
+
+def test_a_text_of_any_length_is_read_in_one_go(view: View) -> None:
+    started = time.perf_counter()
+    assert search(view, "label_values(" + " " * 100_000 + "(") == []
+    assert search(view, "label_values(," + " " * 100_000 + "(") == []
+    assert search(view, "label_values(" + "a" * 100_000 + " (") == []
+    assert time.perf_counter() - started < 1.0
 
 
 def test_names_from_outside_are_given_as_they_are(view: View) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from collections.abc import Callable
@@ -94,6 +95,40 @@ def test_a_body_in_chunks_is_read_like_any_other(started: Service) -> None:
     answer = exchange(started.port, chunked(b'{"targets":[{"target":"gateway_up"}]}'))
     assert answer.startswith(b"HTTP/1.1 200")
     assert b'"target":"gateway_up"' in answer
+
+
+def assert_is_an_error(answer: bytes, status: int) -> None:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status), answer
+    assert b"\r\nContent-Type: application/json" in head
+    said = json.loads(body)
+    assert set(said) == {"message", "hint", "error"}
+    assert said["hint"]
+    assert said["message"].endswith(said["hint"])
+    assert said["message"].isprintable()
+
+
+BROKEN_CHUNKS = (b"zz\r\n{}", b"2\r\n{}}}}\r\n0\r\n\r\n", b"-2\r\n{}\r\n0\r\n\r\n")
+
+
+def test_a_body_of_broken_chunks_is_the_clients_mistake(started: Service) -> None:
+    head = b"POST /query HTTP/1.1\r\nHost: b\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    for sent in BROKEN_CHUNKS:
+        assert_is_an_error(exchange(started.port, head + sent), 400)
+
+
+NO_REQUESTS = (
+    (b"GET /query?target=" + b"x" * 9_000 + b" HTTP/1.1\r\nHost: b\r\n\r\n", 414),
+    (b"GET / HTTP/1.1\r\nHost: b\r\nX-Long: " + b"x" * 9_000 + b"\r\n\r\n", 431),
+    (b"<script>\x1b[31m\xff\r\n\r\n", 400),
+    (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+    (b"POST /query HTTP/1.1\r\nHost: b\r\nContent-Length: -1\r\n\r\n", 400),
+)
+
+
+def test_what_never_becomes_a_request_is_refused_in_the_same_words(started: Service) -> None:
+    for sent, status in NO_REQUESTS:
+        assert_is_an_error(exchange(started.port, sent), status)
 
 
 def test_a_body_in_chunks_over_a_mebibyte_is_refused_and_not_cut_short(started: Service) -> None:

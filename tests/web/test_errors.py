@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import tempfile
+import time
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
+from bridge.queries import answer
 from tests.web.conftest import Site, tell_the_incident
 
 RANGE = {"from": "now-5m", "to": "now"}
@@ -174,11 +178,55 @@ class TestBoundedAnswers:
         in_payload = site.post("/query", body)
         assert in_payload.status_code == 400 or len(in_payload.get_data()) < len(long)
 
+    def test_a_ref_id_is_not_repeated_without_end(self, site: Site) -> None:
+        body = {"targets": [{"target": "model_circuit_breaker_state", "refId": "A" * 100_000}]}
+        assert_says_what_is_right(site.post("/query", body), 400, "refId", "200 characters")
+        assert site.query({"target": "gateway_up", "refId": "A" * 200})[0]["refId"] == "A" * 200
+
+    def test_filters_hold_no_more_regular_expression_than_a_target(self, site: Site) -> None:
+        filters = [{"key": "provider", "operator": "=~", "value": f".*{number}{'x' * 200}"} for number in range(11)]
+        body = asks("provider_status", adhocFilters=filters[:6], filters=filters[6:])
+        assert_says_what_is_right(site.post("/query", body), 400, "regular expressions are too long")
+
+    def test_a_request_that_takes_too_long_is_answered_as_far_as_it_came(
+        self, site: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(answer, "MAX_SECONDS", 0.0)
+        for _ in range(2):
+            first, *others = site.query("gateway_up", "fleet_requests", "fleet_cost_usd")
+            assert first["datapoints"]
+            for other in others:
+                assert other["datapoints"] == []
+                assert "not answered" in other["meta"]["notices"][0]["text"]
+
+    @pytest.mark.parametrize("route", ["/search", "/variable"])
+    def test_no_text_keeps_a_worker_busy(self, site: Site, route: str) -> None:
+        endless = "label_values(" + " " * 200_000 + "("
+        started = time.perf_counter()
+        assert site.post(route, {"target": endless, "payload": {"target": endless}}).status_code == 200
+        assert time.perf_counter() - started < 2.0
+
+    def test_answers_are_kept_without_the_requests_that_led_to_them(self, site: Site) -> None:
+        tracemalloc.start()
+        try:
+            for number in range(20):
+                legend, blanks = f"{number} {'x' * 900}", " " * 500_000
+                assert site.post("/query", json.dumps(asks(f"gateway_up as {legend}")) + blanks).status_code == 200
+            gc.collect()
+            kept, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert kept < 2_000_000
+
 
 HOSTILE = {
     "nested lists": b"[" * 100_000,
     "nested lists, closed": b"[" * 100_000 + b"]" * 100_000,
     "nested targets": b'{"targets":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    "nested range": b'{"targets":[{"target":"gateway_up"}],"range":{"from":"now-1h","to":"now","raw":'
+    + b"[" * 1_020
+    + b"]" * 1_020
+    + b"}}",
     "nested objects": b'{"targets":[{"target":"gateway_up","payload":'
     + b'{"a":' * 50_000
     + b"1"

@@ -207,6 +207,18 @@ class TestTheFrontPage:
         by_query = site.get("/query?target=providers&format=text").text
         assert site.get("/providers?format=text").text == by_query
 
+    @pytest.mark.parametrize("path", ["/providers?", "/providers/groq?", "/query?target=providers&", "/annotations?"])
+    def test_a_format_is_known_in_any_case_and_another_is_a_400(self, site: Site, path: str) -> None:
+        assert site.get(f"{path}format=TEXT").get_data() == site.get(f"{path}format=text").get_data()
+        assert site.get(f"{path}format=Csv").mimetype == "text/csv"
+        assert site.get(f"{path}format=").get_data() == site.get(f"{path}format=json").get_data()
+        response = site.get(f"{path}format=xml")
+        assert response.status_code == 400
+        assert "json, text, rows, csv" in response.get_json()["hint"]
+
+    def test_the_front_page_knows_json_in_any_case(self, site: Site) -> None:
+        assert site.get("/?format=JSON").mimetype == "application/json"
+
 
 def test_the_board_says_since_when_and_why_in_one_line_however_long_the_reason_is(site: Site) -> None:
     reason = "no such endpoint: /prometheus/data/metrics answered 404; is GATEWAY_METRICS_PATH right? " * 2

@@ -109,6 +109,14 @@ class TestTargets:
         known = [point for point in series["datapoints"] if point[0] is not None]
         assert known == [[25.0, int((T0 + 30) * 1000)]]
 
+    def test_a_range_without_an_end_moves_on_with_the_clock_between_two_polls_too(self, site: Site) -> None:
+        open_ended = {"range": {"from": int(T0 * 1000)}, "maxDataPoints": 2}
+        for late in range(15):
+            site.now = NOW + late
+            asked_before = site.query("provider_health_score", **open_ended)
+            asked_first_now = site.query("provider_health_score", requestId=str(late), **open_ended)
+            assert asked_before == asked_first_now
+
 
 class TestLegends:
     @pytest.mark.parametrize(
@@ -212,6 +220,13 @@ class TestFilters:
         for span in ({}, RANGE):
             series = site.query("provider_health_score", **{name: chosen}, **span)
             assert {one["tags"]["provider"] for one in series} == providers
+
+    def test_any_number_of_plain_names_can_be_chosen_whatever_stands_in_them(self, site: Site) -> None:
+        many = [f"GPU node {number} of the rack - one of #many" for number in range(200)]
+        chosen = {"key": "provider", "operator": "=|", "value": many[0], "values": [*many, "groq"]}
+        assert site.names("provider_status", filters=[chosen]) == ['provider_status{provider="groq"}']
+        chosen["operator"] = "!=|"
+        assert len(site.names("provider_status", filters=[chosen])) == 2
 
     def test_filters_apply_to_tables_too(self, site: Site) -> None:
         by_status = [{"key": "status", "operator": "=", "value": "down"}]

@@ -242,6 +242,16 @@ class TestBigAnswers:
         assert found[-1]["time"] == "2027-01-15T12:09:45.000Z"
         assert "29,900 earlier" in response.headers["Warning"]
 
+    @pytest.mark.parametrize("wanted", ["rows", "csv"])
+    def test_of_series_with_long_names_there_are_fewer_rows(
+        self, wide: Site, monkeypatch: pytest.MonkeyPatch, wanted: str
+    ) -> None:
+        monkeypatch.setattr(rows_module, "MAX_CHARACTERS", 1_000_000)
+        target = f"target=provider_health_score%20as%20{'x' * 900}"
+        response = wide.get(f"/query?{target}&from={int(T0 * 1000)}&to=now&format={wanted}")
+        assert 700_000 < len(response.get_data()) < 1_000_000
+        assert "earlier ones are not" in response.headers["Warning"]
+
     def test_text_is_bounded_and_says_so(self, wide: Site) -> None:
         targets = "target=provider_health_score&target=provider_error_rate"
         lines = wide.get(f"/query?{targets}&from={int(T0 * 1000)}&to=now&format=text").text.splitlines()
