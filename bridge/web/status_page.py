@@ -151,7 +151,8 @@ def _spell(view: View, name: str, its: Spells, trend: str, troubled: Verdict | N
     recurring = "recurring" if its.count >= RECURRING_SPELLS else ""
     in_all = f"{duration(its.seconds)} in {plural(its.count, 'spell')}"
     if troubled is not None:
-        lasts = duration(view.now - troubled.status_since)
+        # Who was degraded before it went down is not well since then; its status may be older than the span.
+        lasts = duration(view.now - min(its.began_at, troubled.status_since))
         text = f"for {lasts}, the first spell" if its.count == 1 else f"for {lasts} now, {in_all} in all"
         return Spell(name, recurring or "going on", troubled.status.word, text, trend)
     text = f"{in_all}, last {duration(view.now - its.last_at)} ago"

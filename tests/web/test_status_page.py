@@ -175,6 +175,12 @@ class TestTheThreeAnswers:
         assert "blip openai 15s in 1 spell, last 31s ago" in told
         assert "going on" not in told
 
+    def test_who_was_degraded_before_it_went_down_is_not_well_since_then(self, empty: Site) -> None:
+        for number, status in enumerate((Status.DEGRADED, Status.DEGRADED, Status.DEGRADED, Status.DOWN)):
+            began = T0 + (45.0 if status is Status.DOWN else 0.0)
+            empty.log.good(snapshot(T0 + 15.0 * number, [verdict("x", status, since=began)]))
+        assert "going on x for 1m05s, the first spell" in section(page(empty), "spells")
+
     def test_what_comes_back_again_and_again_is_no_blip(self, empty: Site) -> None:
         for number in range(7):
             status = Status.DEGRADED if number % 2 else Status.HEALTHY
