@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 
 from flask import Blueprint, Response, request
 
@@ -14,7 +15,7 @@ from bridge.queries.answer import Ask, Request
 from bridge.queries.series import Steps
 from bridge.queries.targets import matcher, nearest
 from bridge.queries.view import View
-from bridge.web import board, formats, page, provider_page, rows, status_page, text
+from bridge.web import board, formats, page, provider_page, requestlog, rows, status_page, text
 from bridge.web.errors import HINTS, ApiError
 
 HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
@@ -31,7 +32,7 @@ def status_board() -> Response:
     view = current_bridge().view()
     if _wants_json():
         return _varying(formats.json_response(board.summary(view)))
-    return _varying(formats.text_response(board.board_text(view, _base_url())))
+    return _varying(formats.text_response(board.board_text(view, _base_url(), _spell_lines(view))))
 
 
 @blueprint.get("/providers")
@@ -73,6 +74,18 @@ def _fleet_page() -> Response:
     frame = _frame(bridge.view())
     trends = bridge.trends.trends(bridge.store, frame.view)
     return _html(status_page.fleet_page(frame, trends, _recent_events(frame.view)))
+
+
+def _spell_lines(view: View) -> list[str]:
+    """Blip or regression; a history that cannot be read costs the board this answer alone."""
+    if view.snapshot is None:
+        return []
+    bridge = current_bridge()
+    try:
+        return status_page.spell_lines(view, bridge.trends.trends(bridge.store, view))
+    except sqlite3.Error as error:
+        requestlog.explain(f"the history could not be read: {error}")
+        return ["not known: the recorded history cannot be read just now"]
 
 
 def _provider_page(view: View, name: str, *, known: bool) -> Response:
