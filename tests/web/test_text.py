@@ -21,6 +21,8 @@ AWKWARD = {
     "control": f"groq{ESCAPES}\r\n\tx\x00\x85\x9b",
     "combining": "e\u0301" * 20,
     "emoji": "🔥" * 15,
+    "emoji in colour": "❤\ufe0f" * 15,
+    "Thai": "ผู้ให้บริการที่ดี",
     "no blank": "x" * 256,
     "line separators": "a\u2028b\u2029c\x0bd",
 }
@@ -30,7 +32,8 @@ TABLES = ("providers", "circuits", "transitions", "explain")
 def width(line: str) -> int:
     """Columns a terminal uses for a line."""
     return sum(
-        0 if unicodedata.combining(one) else 2 if unicodedata.east_asian_width(one) in "WF" else 1 for one in line
+        0 if unicodedata.category(one) in ("Mn", "Me") else 2 if unicodedata.east_asian_width(one) in "WF" else 1
+        for one in line
     )
 
 
@@ -101,6 +104,29 @@ def test_in_the_providers_table_every_provider_can_be_told_from_every_other(empt
     lines = empty.get("/query?target=providers&format=text").text.splitlines()[1:]
     names = [line.split()[0] for line in lines]
     assert len(set(names)) == len(THIRTY)
+
+
+@pytest.mark.parametrize("name", AWKWARD.values(), ids=AWKWARD.keys())
+def test_columns_stand_under_each_other_whatever_the_names_are(empty: Site, name: str) -> None:
+    tell(empty, ["plain", name])
+    title, *rows = empty.get("/query?target=providers&format=text").text.splitlines()
+    for row in rows:
+        begun = next(place for place, _ in enumerate(row) if width(row[:place]) == title.index("Status"))
+        assert row[begun:].split()[0] in ("down", "healthy")
+
+
+def test_a_name_is_not_broken_while_a_sentence_beside_it_can_be(empty: Site) -> None:
+    model = "anthropic/claude-3-5-sonnet"
+    status = Evidence("status", 2.0, "status", "bridge", "degraded: 1 of 4 circuits OPEN, " * 3)
+    open_circuits = Evidence("open circuits", 1.0, "of 4", "circuit_breaker_state (gatewayz-data)")
+    one = circuit("openrouter", model, CircuitState.OPEN, first_opened=T0, opens=(T0,))
+    event = Event(AT, "circuit", "openrouter", model, "HALF_OPEN", "CLOSED", "reported by the gateway")
+    told = Event(AT, "status", "openrouter", "", "degraded", "healthy", "no circuit OPEN, score 100.0")
+    empty.log.good(
+        snapshot(AT, [verdict("openrouter", Status.DEGRADED, evidence=[status, open_circuits])], [one]), event, told
+    )
+    for table in ("explain", "circuits", "transitions"):
+        assert model in empty.get(f"/query?target={table}&format=text&from=now-1h").text, table
 
 
 def test_columns_stand_under_their_titles(site: Site) -> None:
