@@ -37,13 +37,16 @@ def status_board() -> Response:
 
 @blueprint.get("/providers")
 def providers() -> Response:
-    """The providers table: the status page for browsers, with ``format`` text, rows or CSV, else JSON."""
+    """The providers table: the status page for browsers, with ``format`` text, rows or CSV, else JSON.
+
+    Raises ApiError for another format.
+    """
     return _fleet_page() if _wants_page() else _varying(_table("providers"))
 
 
 @blueprint.get("/providers/<name:name>")
 def provider(name: str) -> Response:
-    """Each number behind one provider's verdict. A 404 names the nearest provider."""
+    """Each number behind one provider's verdict. A 404 names the nearest provider, a 400 the formats."""
     view = current_bridge().view()
     known = {verdict.provider for verdict in view.snapshot.verdicts} if view.snapshot else set()
     if name not in known and name.rstrip("/") in known:
@@ -150,12 +153,12 @@ def _varying(response: Response) -> Response:
 
 
 def _table(name: str, provider: str | None = None) -> Response:
+    wanted = rows.wanted_format(request)
     bridge = current_bridge()
     filters = () if provider is None else (matcher("provider", "=", provider),)
     asked = Request((Ask(name),), None, Steps(1, 0.0), filters)
     view = bridge.view()
     answered = answers.answer(asked, view, bridge.store, None)
-    wanted = request.args.get("format")
     if wanted == "text":
         return formats.text_response(text.render(answered, view.now))
     if wanted in rows.FORMATS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -125,6 +126,30 @@ def test_every_error_is_json(site: Site, method: str, path: str, status: int) ->
     assert_says_what_is_right(response, status)
     if status == 405:
         assert response.headers["Allow"]
+
+
+def test_an_unknown_route_is_told_which_there_are(site: Site) -> None:
+    hint = assert_says_what_is_right(site.get("/provider"), 404)["hint"]
+    for route in re.findall(r"/[a-z]*", hint):
+        assert site.client.open(route, method="OPTIONS").status_code == 200, route
+    assert {"/providers", "/query", "/annotations"} <= set(re.findall(r"/[a-z]+", hint))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "said"),
+    [
+        ("GET", "/search", "/search answers OPTIONS, POST"),
+        ("POST", "/health", "/health answers GET, HEAD, OPTIONS"),
+        ("POST", "/providers/a%0Ab", "/providers/a\\nb answers GET, HEAD, OPTIONS"),
+    ],
+)
+def test_a_wrong_method_is_told_which_would_be_right(site: Site, method: str, path: str, said: str) -> None:
+    assert_says_what_is_right(site.client.open(path, method=method), 405, said)
+
+
+@pytest.mark.parametrize("path", ["/query?target=providers&", "/annotations?", "/providers?", "/providers/groq?"])
+def test_an_unknown_format_is_told_which_there_are(site: Site, path: str) -> None:
+    assert_says_what_is_right(site.get(f"{path}format=txt"), 400, "there is no format 'txt'", "json, text, rows, csv")
 
 
 def test_an_unknown_provider_is_a_404_that_names_the_nearest(site: Site) -> None:
