@@ -53,6 +53,8 @@ def provider(name: str) -> Response:
         name = name.rstrip("/")
     if _wants_page():
         return _provider_page(view, name, known=name in known)
+    if view.snapshot is None:
+        raise ApiError(503, f"nothing is known of any provider yet: {view.trouble}", "GET /ready says when there is")
     if name not in known:
         close = nearest(name, known)
         hint = f"did you mean {close!r}?" if close else "GET /providers lists them"
@@ -94,7 +96,7 @@ def _spell_lines(view: View) -> list[str]:
 def _provider_page(view: View, name: str, *, known: bool) -> Response:
     frame = _frame(view)
     if not known:
-        return _html(provider_page.missing_page(frame, name), status=404)
+        return _html(provider_page.missing_page(frame, name), status=404 if view.snapshot else 503)
     bridge = current_bridge()
     return _html(provider_page.provider_page(frame, name, bridge.store, _recent_events(view, name)))
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
-from tests.web.conftest import Site, tell_the_incident
+from tests.web.conftest import NOW, Site, tell_the_incident
 
 RANGE = {"from": "now-5m", "to": "now"}
 ROUTES = (
@@ -154,6 +154,15 @@ def test_an_unknown_format_is_told_which_there_are(site: Site, path: str) -> Non
 
 def test_an_unknown_provider_is_a_404_that_names_the_nearest(site: Site) -> None:
     assert_says_what_is_right(site.get("/providers/opnai"), 404, "'opnai'", "'openai'")
+
+
+def test_before_the_first_good_poll_nobody_says_that_a_provider_is_not_there(empty: Site) -> None:
+    empty.log.failed(NOW - 5, message="connection refused")
+    assert_says_what_is_right(empty.get("/providers/openai"), 503, "nothing is known", "connection refused")
+    page = empty.get("/providers/openai", Accept="text/html")
+    assert page.status_code == 503
+    assert "Nothing is known of" in page.text
+    assert "here is no provider" not in page.text
 
 
 class TestOneBadTargetOfSeveral:
