@@ -183,6 +183,20 @@ def test_states_are_words_in_text(site: Site) -> None:
     assert {"OPEN", "CLOSED"} <= set(text.split())
 
 
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        ('provider_health_score{provder="x"}', "! provider_health_score has no label 'provder'; what it has: provider"),
+        ('circuits{status="OPEN"}', "! circuits has no label 'status'; what it has: provider, model, state"),
+        ('gateway_up{provider="x"}', "! gateway_up has no label 'provider'; it has none"),
+    ],
+)
+def test_who_asks_for_a_label_that_is_not_there_is_told(site: Site, target: str, told: str) -> None:
+    text = site.client.get("/query", query_string={"target": target, "format": "text"}).text
+    assert told in text.splitlines()
+    assert "no label" not in site.get('/query?target=circuits{state="HALF_OPEN"}&format=text').text
+
+
 def test_a_bad_target_among_others_is_told_in_a_line(site: Site) -> None:
     text = site.get("/query?target=gateway_up&target=gateway_down&format=text").text
     assert "! gateway_down: unknown metric" in text
