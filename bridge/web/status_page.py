@@ -137,7 +137,7 @@ def spell_lines(view: View, trends: Trends) -> list[str]:
     """The page's third answer as the board tells it: whose spell is a blip, whose is more."""
     span, found = span_words(trends.grid.span_seconds), _spells(view, trends)
     if not found:
-        return [f"nobody was seen degraded or down in the last {span}"]
+        return [f"everybody was well in the last {span}"]
     told = [
         f"{printable(one.provider)}: {one.verdict}{' ' if one.verdict == GOING_ON else ', '}{one.text}"
         for one in found[:SHOWN]

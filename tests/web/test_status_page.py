@@ -186,7 +186,7 @@ class TestTheThreeAnswers:
     def test_the_board_says_so_when_nobody_was_unwell(self, empty: Site) -> None:
         assert "Blip?" not in empty.get("/").text
         empty.log.good(snapshot(NOW - 5, [verdict("x")]))
-        assert "\nBlip? nobody was seen degraded or down in the last 15 min\n" in empty.get("/").text
+        assert "\nBlip? everybody was well in the last 15 min\n" in empty.get("/").text
 
     def test_the_board_says_of_a_hundred_only_the_first(self, empty: Site) -> None:
         empty.log.good(snapshot(NOW - 5, [verdict(f"p{number}", Status.DOWN) for number in range(100)]))
