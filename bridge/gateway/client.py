@@ -155,7 +155,7 @@ class GatewayClient:
             code = "not_found"
             message = (
                 f"no such endpoint: {path} answered 404; is GATEWAY_METRICS_PATH right? "
-                "newer gateways only have /metrics"
+                "newer gateways only have /metrics, older ones /prometheus/data/metrics"
             )
         elif status == HTTPStatus.TOO_MANY_REQUESTS:
             # Shown and not obeyed: the poll interval is the operator's to choose.

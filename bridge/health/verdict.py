@@ -180,7 +180,8 @@ def _formula(parts: Sequence[score.Part]) -> str:
     for part in parts:
         if part.value is not None:
             stand_in = " (reported score stands in)" if part.stand_in else ""
-            told.append(f"{part.weight:g} × {part.name} {part.value:.3f}{stand_in}")
+            name = "(1 − error rate)" if part.name == "error rate" else part.name
+            told.append(f"{part.weight:g} × {name} {part.value:.3f}{stand_in}")
     missing = [part.name for part in parts if part.value is None]
     left_out = f"; left out for want of evidence: {', '.join(missing)}" if missing else ""
     return ("100 × (" + " + ".join(told) + ")" if told else "no evidence") + left_out

@@ -53,6 +53,7 @@ MAX_LEGEND_CHARACTERS = 1_000
 _NEAREST_CHARACTERS = 64
 
 _EXAMPLE = 'write it like provider_health_score{provider="openai"}'
+_BRACES_LOST = "curl takes braces for its own, but with curl -g"
 _EXAMPLE_LEGEND = 'write it like provider_health_score{provider="openai"} as {{provider}}'
 
 
@@ -139,7 +140,8 @@ def _read_metric(text: str) -> tuple[str, int]:
         raise TargetError("a metric name is missing", _EXAMPLE, start)
     if name != word:
         bad = start + len(name)
-        raise TargetError(f"{shown(word)} is not a metric name: unexpected {shown(text[bad])}", _EXAMPLE, bad)
+        hint = f"{_EXAMPLE}; {_BRACES_LOST}" if text[bad] in "=!~" and "{" not in text else _EXAMPLE
+        raise TargetError(f"{shown(word)} is not a metric name: unexpected {shown(text[bad])}", hint, bad)
     return name, start + len(name)
 
 

@@ -68,6 +68,8 @@ class Spells:
     seconds: float
     last_at: float
     """When it was last seen so."""
+    began_at: float
+    """When the newest of them was first seen, as degraded or as down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +145,12 @@ def _spells(recorded: Recorded, now: float) -> dict[str, Spells]:
     going_on = np.take_along_axis(bad, rows, axis=0)
     begins = going_on & ~np.vstack((np.zeros((1, len(providers)), dtype=bool), going_on[:-1]))
     last = len(times) - 1 - np.argmax(bad[::-1], axis=0)
+    newest = len(times) - 1 - np.argmax(begins[::-1], axis=0)
     counts, seconds = begins.sum(axis=0), lengths @ bad
     return {
-        provider: Spells(int(counts[column]), float(seconds[column]), float(times[last[column]]))
+        provider: Spells(
+            int(counts[column]), float(seconds[column]), float(times[last[column]]), float(times[newest[column]])
+        )
         for column, provider in enumerate(providers)
         if counts[column]
     }

@@ -1,4 +1,4 @@
-"""The board: the three answers an on-call engineer needs, as text and as JSON."""
+"""The board: the three answers an on-call engineer needs, as text; and the first of them as JSON."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HINTS = """\
 Go deeper:
   curl '{base}/providers/{name}?format=text'
   curl '{base}/query?target=transitions&from=now-6h&format=text'
-  curl '{base}/query?target=provider_health_score&from=now-1h&format=text'
+  curl '{base}/query?target=annotations&from=now-24h&format=text'
 """
 
 
@@ -78,8 +78,11 @@ def headline(view: View) -> str:
     return "; ".join(told) or f"all {healthy} providers with data are healthy"
 
 
-def board_text(view: View, base: str) -> str:
-    """The board: three answers first, then the table, then where to look further. ``base``: the bridge's own URL."""
+def board_text(view: View, base: str, spells: Sequence[str]) -> str:
+    """The board: three answers first, then the table, then where to look further.
+
+    ``base`` is the bridge's own URL; ``spells`` are the lines of the third answer: blip or regression.
+    """
     lines = ["PROVIDER HEALTH", ""]
     if view.trouble:
         lines += [f"! {printable(view.trouble)}", ""]  # whole, in one line, whatever its length
@@ -88,6 +91,7 @@ def board_text(view: View, base: str) -> str:
     if not view.stale:
         lines += _labelled("Now", [headline(view), *_reasons(view)])
         lines += _labelled("Open", _open_circuits(view))
+    lines += _labelled("Blip?", list(spells))
     lines += [*_labelled("Data", [freshness(view)]), ""]
     table = tables.providers(view, lambda _: True)
     body = text_table(table, view.now) if table.rows else "(no providers yet)\n"

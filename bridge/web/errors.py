@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 
-from flask import Flask, Response
+from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from bridge.queries.targets import TargetError, with_hint
 from bridge.queries.timerange import TimeError
 from bridge.web import requestlog
 from bridge.web.formats import json_bytes, ready_json
+from bridge.web.text import printable
 
 CODES = {
     400: "bad_request",
@@ -25,8 +26,8 @@ CODES = {
 }
 HINTS = {
     400: "send it again, in full and as HTTP/1.1 has it",
-    404: "GET / says what there is",
-    405: "POST a Grafana request, or GET with ?target=…",
+    404: "there are /, /providers, /query, /annotations, /search, /metrics, /health and /ready",
+    405: "another method is wanted",
     413: "a request body has at most 1 MiB",
     414: "POST /query takes what is too long for a URL",
     431: "a header has at most 8 KiB",
@@ -72,9 +73,11 @@ def register(app: Flask) -> None:
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Response:
         status = error.code or 500
-        response = error_response(status, f"{status} {error.name}", HINTS.get(status, ""))
-        if status == 405 and (allowed := getattr(error, "valid_methods", None)):
-            response.headers["Allow"] = ", ".join(sorted(allowed))
+        allowed = sorted(getattr(error, "valid_methods", None) or ())
+        hint = f"{printable(request.path[:80])} answers {', '.join(allowed)}" if allowed else HINTS.get(status, "")
+        response = error_response(status, f"{status} {error.name}", hint)
+        if allowed:
+            response.headers["Allow"] = ", ".join(allowed)
         return response
 
     @app.errorhandler(sqlite3.Error)

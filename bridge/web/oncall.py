@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 
 from flask import Blueprint, Response, request
 
@@ -14,7 +15,7 @@ from bridge.queries.answer import Ask, Request
 from bridge.queries.series import Steps
 from bridge.queries.targets import matcher, nearest
 from bridge.queries.view import View
-from bridge.web import board, formats, page, provider_page, rows, status_page, text
+from bridge.web import board, formats, page, provider_page, requestlog, rows, status_page, text
 from bridge.web.errors import HINTS, ApiError
 
 HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
@@ -31,24 +32,29 @@ def status_board() -> Response:
     view = current_bridge().view()
     if _wants_json():
         return _varying(formats.json_response(board.summary(view)))
-    return _varying(formats.text_response(board.board_text(view, _base_url())))
+    return _varying(formats.text_response(board.board_text(view, _base_url(), _spell_lines(view))))
 
 
 @blueprint.get("/providers")
 def providers() -> Response:
-    """The providers table: the status page for browsers, with ``format`` text, rows or CSV, else JSON."""
+    """The providers table: the status page for browsers, with ``format`` text, rows or CSV, else JSON.
+
+    Raises ApiError for another format.
+    """
     return _fleet_page() if _wants_page() else _varying(_table("providers"))
 
 
 @blueprint.get("/providers/<name:name>")
 def provider(name: str) -> Response:
-    """Each number behind one provider's verdict. A 404 names the nearest provider."""
+    """Each number behind one provider's verdict. A 404 names the nearest provider, a 400 the formats."""
     view = current_bridge().view()
     known = {verdict.provider for verdict in view.snapshot.verdicts} if view.snapshot else set()
     if name not in known and name.rstrip("/") in known:
         name = name.rstrip("/")
     if _wants_page():
         return _provider_page(view, name, known=name in known)
+    if view.snapshot is None:
+        raise ApiError(503, f"nothing is known of any provider yet: {view.trouble}", "GET /ready says when there is")
     if name not in known:
         close = nearest(name, known)
         hint = f"did you mean {close!r}?" if close else "GET /providers lists them"
@@ -75,10 +81,22 @@ def _fleet_page() -> Response:
     return _html(status_page.fleet_page(frame, trends, _recent_events(frame.view)))
 
 
+def _spell_lines(view: View) -> list[str]:
+    """Blip or regression; a history that cannot be read costs the board this answer alone."""
+    if view.snapshot is None:
+        return []
+    bridge = current_bridge()
+    try:
+        return status_page.spell_lines(view, bridge.trends.trends(bridge.store, view))
+    except sqlite3.Error as error:
+        requestlog.explain(f"the history could not be read: {error}")
+        return ["not known: the recorded history cannot be read just now"]
+
+
 def _provider_page(view: View, name: str, *, known: bool) -> Response:
     frame = _frame(view)
     if not known:
-        return _html(provider_page.missing_page(frame, name), status=404)
+        return _html(provider_page.missing_page(frame, name), status=404 if view.snapshot else 503)
     bridge = current_bridge()
     return _html(provider_page.provider_page(frame, name, bridge.store, _recent_events(view, name)))
 
@@ -137,6 +155,7 @@ def _varying(response: Response) -> Response:
 
 
 def _table(name: str, provider: str | None = None) -> Response:
+    wanted = rows.wanted_format(request)
     bridge = current_bridge()
     filters = () if provider is None else (matcher("provider", "=", provider),)
     asked = Request((Ask(name),), None, Steps(1, 0.0), filters)

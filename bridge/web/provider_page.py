@@ -68,11 +68,10 @@ def provider_page(frame: Frame, provider: str, store: Store, events: Iterable[Ev
 
 
 def missing_page(frame: Frame, name: str) -> str:
-    """The page of a provider that is not there: those whose names are most like it."""
+    """The page of a provider that is not there: those whose names are most like it. Without any poll: not known."""
+    title = "no such provider" if frame.view.snapshot else "no current data"
     known = [verdict.provider for verdict in frame.view.verdicts()]
-    return render(
-        "missing.html", frame, title="no such provider", icon="unknown", name=name, near=_nearest(name, known)
-    )
+    return render("missing.html", frame, title=title, icon="unknown", name=name, near=_nearest(name, known))
 
 
 def _nearest(name: str, known: Sequence[str]) -> list[str]:

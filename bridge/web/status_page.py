@@ -13,12 +13,13 @@ from bridge.queries.view import View, duration
 from bridge.web import board
 from bridge.web.page import Frame, changes, number, plural, render, worst_of
 from bridge.web.sparkline import path
-from bridge.web.text import cell
+from bridge.web.text import cell, printable
 
 SHOWN = 8
 """How many entries each of the three answers has; the others are counted."""
 BLIP_SECONDS = 300.0
 RECURRING_SPELLS = 3
+GOING_ON = "going on"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +133,19 @@ def _breaker(view: View, circuit: Circuit) -> Breaker:
     )
 
 
+def spell_lines(view: View, trends: Trends) -> list[str]:
+    """The page's third answer as the board tells it: whose spell is a blip, whose is more."""
+    span, found = span_words(trends.grid.span_seconds), _spells(view, trends)
+    if not found:
+        return [f"everybody was well in the last {span}"]
+    told = [
+        f"{printable(one.provider)}: {one.verdict}{' ' if one.verdict == GOING_ON else ', '}{one.text}"
+        for one in found[:SHOWN]
+    ]
+    more = [f"and {len(found) - SHOWN} more, see /query?target=annotations&from=now-24h&format=text"]
+    return [f"in the last {span}:", *told, *more[: len(found) > SHOWN]]
+
+
 def _spells(view: View, trends: Trends) -> list[Spell]:
     """Those that go on first, the longest first; then those that are over, the latest first."""
     troubled = {} if view.stale else {verdict.provider: verdict for verdict in board.troubled(view)}
@@ -151,9 +165,10 @@ def _spell(view: View, name: str, its: Spells, trend: str, troubled: Verdict | N
     recurring = "recurring" if its.count >= RECURRING_SPELLS else ""
     in_all = f"{duration(its.seconds)} in {plural(its.count, 'spell')}"
     if troubled is not None:
-        lasts = duration(view.now - troubled.status_since)
+        # Who was degraded before it went down is not well since then; its status may be older than the span.
+        lasts = duration(view.now - min(its.began_at, troubled.status_since))
         text = f"for {lasts}, the first spell" if its.count == 1 else f"for {lasts} now, {in_all} in all"
-        return Spell(name, recurring or "going on", troubled.status.word, text, trend)
+        return Spell(name, recurring or GOING_ON, troubled.status.word, text, trend)
     text = f"{in_all}, last {duration(view.now - its.last_at)} ago"
     if view.stale:
         return Spell(name, "not known now", "unknown", text, trend)

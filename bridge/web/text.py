@@ -7,15 +7,19 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from bridge.queries.answer import Answer, SeriesAnswer
+from bridge.queries.catalog import labels_of
 from bridge.queries.tables import Cell, Column, Table, milliseconds
+from bridge.queries.targets import TargetError, parse
 from bridge.queries.view import duration
 
 TEXT_WIDTH = 100
 NARROWEST = 8
 WRAPPED_AT_LEAST = 36
 """How far the last column gives way before others do."""
+WRAPPED_NARROW = 18
+"""How far it then does, before a name in another is broken."""
 WRAPPED_FIRST = 18
-"""How far the others then do."""
+"""How far the others do after that."""
 DAY_SECONDS = 86_400.0
 MAX_POINTS = 30_000
 """Of series. Nobody reads that many, but somebody may count them."""
@@ -34,7 +38,23 @@ def render(answers: Sequence[Answer], now: float) -> str:
         series.extend(answer.series)
     if series:
         parts.append(_text_series(series, now))
-    return "\n".join(parts) if parts else "(nothing matches)\n"
+    if not parts:
+        parts.append("(nothing matches)\n")
+    return "\n".join([*(warning(told) + "\n" for told in dict.fromkeys(map(_unknown_label, answers)) if told), *parts])
+
+
+def _unknown_label(answer: Answer) -> str:
+    """Why nothing is answered, where a target asks for a label that there is not; empty elsewhere."""
+    if answer.series or answer.error is not None or (answer.table is not None and answer.table.rows):
+        return ""
+    try:
+        target = parse(answer.ask.text)
+        known = labels_of(target.metric)
+    except TargetError:
+        return ""
+    unknown = next((one.label for one in target.matchers if one.label not in known), "")
+    has = f"what it has: {', '.join(known)}" if known else "it has none"
+    return f"{target.metric} has no label {unknown!r}; {has}" if unknown else ""
 
 
 def warning(message: str) -> str:
@@ -83,19 +103,24 @@ def text_table(table: Table, now: float) -> str:
             cells = [row[:index] + row[index + 1 :] for row in cells]
             del columns[index]
     above = "\n".join(wrapped("  ".join(heading), TEXT_WIDTH)) + "\n" if heading else ""
-    return above + "\n".join(_lines(columns, cells)) + "\n"
+    folds = [column.type == "string" and column is not table.columns[0] for column in columns]
+    return above + "\n".join(_lines(columns, cells, folds)) + "\n"
 
 
-def _lines(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> list[str]:
+def _lines(columns: Sequence[Column], cells: Sequence[Sequence[str]], folds: Sequence[bool]) -> list[str]:
     titles = [column.short or column.title for column in columns]
-    widths = [max(_width(title), *(_width(row[index]) for row in cells)) for index, title in enumerate(titles)]
-    _narrow(widths, [column.type == "string" for column in columns])
+    texts = list(zip(titles, *cells, strict=True))
+    widths = [max(map(_width, column)) for column in texts]
+    whole = [
+        max(_width(word) for text in column for word in text.split(" ")) if fold else width
+        for column, width, fold in zip(texts, widths, folds, strict=True)
+    ]
+    _narrow(widths, whole, [column.type == "string" for column in columns])
     right = [column.type == "number" for column in columns]
     lines = [_line(titles, widths, right)]
     for row in cells:
         folded = [
-            wrapped(cell, width) if column.type == "string" and index else [cell]
-            for index, (cell, width, column) in enumerate(zip(row, widths, columns, strict=True))
+            wrapped(cell, width) if fold else [cell] for cell, width, fold in zip(row, widths, folds, strict=True)
         ]
         height = max(len(parts) for parts in folded)
         padded = [[*parts, *[""] * (height - len(parts))] for parts in folded]
@@ -108,21 +133,23 @@ def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) ->
     return " ".join(fitted).rstrip()
 
 
-def _narrow(widths: list[int], may_shrink: Sequence[bool]) -> None:
-    """Take from the widest text columns until a line fits; the last one gives first."""
-    over = sum(widths) + len(widths) - 1 - TEXT_WIDTH
-    if over > 0 and may_shrink[-1]:
-        given = min(over, max(0, widths[-1] - WRAPPED_AT_LEAST))
-        widths[-1] -= given
-        over -= given
+def _narrow(widths: list[int], whole: Sequence[int], may_shrink: Sequence[bool]) -> None:
+    """Take from text columns until a line fits: the last one gives first, and names (``whole``) are broken last."""
     texts = [index for index, may in enumerate(may_shrink) if may]
-    while over > 0 and texts:
-        wide = [index for index in texts[:-1] if widths[index] > WRAPPED_FIRST]
-        index = max(wide or texts, key=lambda index: widths[index])
-        if widths[index] <= NARROWEST:
-            return
-        widths[index] -= 1
-        over -= 1
+    last = [index for index in texts if index == len(widths) - 1]
+    others = [index for index in texts if index not in last]
+    stages = (
+        dict.fromkeys(last, WRAPPED_AT_LEAST),
+        {index: max(NARROWEST, whole[index]) for index in others},
+        {index: max(WRAPPED_NARROW, whole[index]) for index in last},
+        dict.fromkeys(others, WRAPPED_FIRST),
+        dict.fromkeys(texts, NARROWEST),
+    )
+    over = sum(widths) + len(widths) - 1 - TEXT_WIDTH
+    for narrowest in stages:
+        while over > 0 and (wide := [index for index in narrowest if widths[index] > narrowest[index]]):
+            widths[max(wide, key=lambda index: widths[index])] -= 1
+            over -= 1
 
 
 def wrapped(text: str, width: int, indent: str = "") -> list[str]:
@@ -162,11 +189,15 @@ def _fit(cell: str, width: int, to_right: bool) -> str:
 
 
 def _width(cell: str) -> int:
-    """Columns a terminal uses: wide East Asian characters take two, combining marks none."""
+    """Columns a terminal uses: wide East Asian characters take two, marks that stand on others none."""
     if cell.isascii():
         return len(cell)
     return sum(
-        0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        0
+        if unicodedata.category(character) in ("Mn", "Me")
+        else 2
+        if unicodedata.east_asian_width(character) in "WF"
+        else 1
         for character in cell
     )
 

@@ -471,7 +471,8 @@ def test_each_status_has_its_reason_and_is_asked_for_once(status: int, code: str
 def test_a_404_asks_whether_the_path_is_right() -> None:
     error, _ = failure_of(answer(404, b""))
     assert str(error) == (
-        "no such endpoint: /metrics answered 404; is GATEWAY_METRICS_PATH right? newer gateways only have /metrics"
+        "no such endpoint: /metrics answered 404; is GATEWAY_METRICS_PATH right? "
+        "newer gateways only have /metrics, older ones /prometheus/data/metrics"
     )
 
 

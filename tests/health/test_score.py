@@ -111,7 +111,7 @@ class TestVerdict:
         bridge.poll(says(circuits={"groq/a": "OPEN", "groq/b": "CLOSED"}, reported_score={"groq": 70}))
         assert bridge.value("groq", "provider_health_score") == pytest.approx(0.4 * 50 + 0.6 * 70)
         assert bridge.evidence("groq", "health score").note == (
-            "100 × (0.4 × availability 0.500 + 0.3 × error rate 0.700 (reported score stands in)"
+            "100 × (0.4 × availability 0.500 + 0.3 × (1 − error rate) 0.700 (reported score stands in)"
             " + 0.3 × latency 0.700 (reported score stands in))"
         )
 

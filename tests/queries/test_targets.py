@@ -90,6 +90,14 @@ class TestReading:
 
 
 class TestMistakes:
+    def test_braces_that_curl_took_are_missed(self) -> None:
+        with pytest.raises(TargetError) as caught:
+            parse('explainprovider="x"')
+        assert "curl -g" in caught.value.hint
+        with pytest.raises(TargetError) as caught:
+            parse("health-score{}")
+        assert "curl" not in caught.value.hint
+
     @pytest.mark.parametrize(
         ("text", "says", "position"),
         [

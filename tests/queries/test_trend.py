@@ -87,6 +87,10 @@ class TestSpells:
         now = tell(log, [WELL, WELL, DOWN]) + 7.0
         assert trends(log, now).spells["x"].seconds == 7.0
 
+    def test_one_begins_with_the_first_sign_and_not_with_its_worst(self, log: Recorder) -> None:
+        now = tell(log, [BAD, WELL, BAD, DOWN, None, DOWN])
+        assert trends(log, now).spells["x"].began_at == T0 + 2 * INTERVAL
+
     def test_a_failed_poll_in_between_does_not_make_two_of_one(self, log: Recorder) -> None:
         now = tell(log, [WELL, DOWN, None, DOWN, WELL])
         spells = trends(log, now).spells["x"]

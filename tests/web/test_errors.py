@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import re
 import tempfile
 import time
 import tracemalloc
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
 from bridge.queries import answer
-from tests.web.conftest import Site, tell_the_incident
+from tests.web.conftest import NOW, Site, tell_the_incident
 
 RANGE = {"from": "now-5m", "to": "now"}
 ROUTES = (
@@ -131,8 +132,41 @@ def test_every_error_is_json(site: Site, method: str, path: str, status: int) ->
         assert response.headers["Allow"]
 
 
+def test_an_unknown_route_is_told_which_there_are(site: Site) -> None:
+    hint = assert_says_what_is_right(site.get("/provider"), 404)["hint"]
+    for route in re.findall(r"/[a-z]*", hint):
+        assert site.client.open(route, method="OPTIONS").status_code == 200, route
+    assert {"/providers", "/query", "/annotations"} <= set(re.findall(r"/[a-z]+", hint))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "said"),
+    [
+        ("GET", "/search", "/search answers OPTIONS, POST"),
+        ("POST", "/health", "/health answers GET, HEAD, OPTIONS"),
+        ("POST", "/providers/a%0Ab", "/providers/a\\nb answers GET, HEAD, OPTIONS"),
+    ],
+)
+def test_a_wrong_method_is_told_which_would_be_right(site: Site, method: str, path: str, said: str) -> None:
+    assert_says_what_is_right(site.client.open(path, method=method), 405, said)
+
+
+@pytest.mark.parametrize("path", ["/query?target=providers&", "/annotations?", "/providers?", "/providers/groq?"])
+def test_an_unknown_format_is_told_which_there_are(site: Site, path: str) -> None:
+    assert_says_what_is_right(site.get(f"{path}format=txt"), 400, "there is no format 'txt'", "json, text, rows, csv")
+
+
 def test_an_unknown_provider_is_a_404_that_names_the_nearest(site: Site) -> None:
     assert_says_what_is_right(site.get("/providers/opnai"), 404, "'opnai'", "'openai'")
+
+
+def test_before_the_first_good_poll_nobody_says_that_a_provider_is_not_there(empty: Site) -> None:
+    empty.log.failed(NOW - 5, message="connection refused")
+    assert_says_what_is_right(empty.get("/providers/openai"), 503, "nothing is known", "connection refused")
+    page = empty.get("/providers/openai", Accept="text/html")
+    assert page.status_code == 503
+    assert "Nothing is known of" in page.text
+    assert "here is no provider" not in page.text
 
 
 class TestOneBadTargetOfSeveral:

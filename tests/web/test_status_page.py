@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import re
 import shutil
+import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +18,7 @@ from werkzeug.test import TestResponse
 
 from benchmarks import history
 from bridge.model import CircuitState, Event, Evidence, Key, Status
+from bridge.queries.trend import TrendCache
 from tests.history.snapshots import T0, circuit, snapshot, verdict
 from tests.web.conftest import NOW, Site
 
@@ -174,6 +176,41 @@ class TestTheThreeAnswers:
         told = section(page(site), "spells")
         assert "blip openai 15s in 1 spell, last 31s ago" in told
         assert "going on" not in told
+
+    def test_the_board_says_so_too(self, site: Site) -> None:
+        told = site.get("/").text
+        assert "\nBlip? in the last 15 min:\n      groq: going on for 35s, the first spell\n" in told
+        site.log.good(snapshot(NOW, [verdict("openai"), verdict("groq"), verdict("openrouter")]))
+        assert "\n      groq: blip, 35s in 1 spell, last 5s ago\n" in site.get("/").text
+
+    def test_the_board_says_so_when_nobody_was_unwell(self, empty: Site) -> None:
+        assert "Blip?" not in empty.get("/").text
+        empty.log.good(snapshot(NOW - 5, [verdict("x")]))
+        assert "\nBlip? everybody was well in the last 15 min\n" in empty.get("/").text
+
+    def test_the_board_says_of_a_hundred_only_the_first(self, empty: Site) -> None:
+        empty.log.good(snapshot(NOW - 5, [verdict(f"p{number}", Status.DOWN) for number in range(100)]))
+        told = empty.get("/").text
+        assert told.count("going on") == 8
+        assert "\n      and 92 more, see /query?target=annotations&from=now-24h&format=text\n" in told
+
+    def test_a_history_that_cannot_be_read_costs_the_board_this_answer_alone(
+        self, site: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def broken(*_: object) -> None:
+            raise sqlite3.OperationalError("disk I/O error")
+
+        monkeypatch.setattr(TrendCache, "trends", broken)
+        answer = site.get("/")
+        assert answer.status_code == 200
+        assert "Blip? not known: the recorded history cannot be read just now" in answer.text
+        assert "down: groq" in answer.text
+
+    def test_who_was_degraded_before_it_went_down_is_not_well_since_then(self, empty: Site) -> None:
+        for number, status in enumerate((Status.DEGRADED, Status.DEGRADED, Status.DEGRADED, Status.DOWN)):
+            began = T0 + (45.0 if status is Status.DOWN else 0.0)
+            empty.log.good(snapshot(T0 + 15.0 * number, [verdict("x", status, since=began)]))
+        assert "going on x for 1m05s, the first spell" in section(page(empty), "spells")
 
     def test_what_comes_back_again_and_again_is_no_blip(self, empty: Site) -> None:
         for number in range(7):

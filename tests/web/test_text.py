@@ -21,6 +21,8 @@ AWKWARD = {
     "control": f"groq{ESCAPES}\r\n\tx\x00\x85\x9b",
     "combining": "e\u0301" * 20,
     "emoji": "🔥" * 15,
+    "emoji in colour": "❤\ufe0f" * 15,
+    "Thai": "ผู้ให้บริการที่ดี",
     "no blank": "x" * 256,
     "line separators": "a\u2028b\u2029c\x0bd",
 }
@@ -30,7 +32,8 @@ TABLES = ("providers", "circuits", "transitions", "explain")
 def width(line: str) -> int:
     """Columns a terminal uses for a line."""
     return sum(
-        0 if unicodedata.combining(one) else 2 if unicodedata.east_asian_width(one) in "WF" else 1 for one in line
+        0 if unicodedata.category(one) in ("Mn", "Me") else 2 if unicodedata.east_asian_width(one) in "WF" else 1
+        for one in line
     )
 
 
@@ -103,6 +106,29 @@ def test_in_the_providers_table_every_provider_can_be_told_from_every_other(empt
     assert len(set(names)) == len(THIRTY)
 
 
+@pytest.mark.parametrize("name", AWKWARD.values(), ids=AWKWARD.keys())
+def test_columns_stand_under_each_other_whatever_the_names_are(empty: Site, name: str) -> None:
+    tell(empty, ["plain", name])
+    title, *rows = empty.get("/query?target=providers&format=text").text.splitlines()
+    for row in rows:
+        begun = next(place for place, _ in enumerate(row) if width(row[:place]) == title.index("Status"))
+        assert row[begun:].split()[0] in ("down", "healthy")
+
+
+def test_a_name_is_not_broken_while_a_sentence_beside_it_can_be(empty: Site) -> None:
+    model = "anthropic/claude-3-5-sonnet"
+    status = Evidence("status", 2.0, "status", "bridge", "degraded: 1 of 4 circuits OPEN, " * 3)
+    open_circuits = Evidence("open circuits", 1.0, "of 4", "circuit_breaker_state (gatewayz-data)")
+    one = circuit("openrouter", model, CircuitState.OPEN, first_opened=T0, opens=(T0,))
+    event = Event(AT, "circuit", "openrouter", model, "HALF_OPEN", "CLOSED", "reported by the gateway")
+    told = Event(AT, "status", "openrouter", "", "degraded", "healthy", "no circuit OPEN, score 100.0")
+    empty.log.good(
+        snapshot(AT, [verdict("openrouter", Status.DEGRADED, evidence=[status, open_circuits])], [one]), event, told
+    )
+    for table in ("explain", "circuits", "transitions"):
+        assert model in empty.get(f"/query?target={table}&format=text&from=now-1h").text, table
+
+
 def test_columns_stand_under_their_titles(site: Site) -> None:
     title, *rows = site.get("/query?target=providers&format=text").text.splitlines()
     for heading, cells in (("Status", ["down", "degraded", "healthy"]), ("Circuit", ["OPEN", "OPEN", "CLOSED"])):
@@ -155,6 +181,20 @@ def test_states_are_words_in_text(site: Site) -> None:
     assert " down " in text
     text = site.client.get("/query", query_string={"target": "model_circuit_breaker_state", "format": "text"}).text
     assert {"OPEN", "CLOSED"} <= set(text.split())
+
+
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        ('provider_health_score{provder="x"}', "! provider_health_score has no label 'provder'; what it has: provider"),
+        ('circuits{status="OPEN"}', "! circuits has no label 'status'; what it has: provider, model, state"),
+        ('gateway_up{provider="x"}', "! gateway_up has no label 'provider'; it has none"),
+    ],
+)
+def test_who_asks_for_a_label_that_is_not_there_is_told(site: Site, target: str, told: str) -> None:
+    text = site.client.get("/query", query_string={"target": target, "format": "text"}).text
+    assert told in text.splitlines()
+    assert "no label" not in site.get('/query?target=circuits{state="HALF_OPEN"}&format=text').text
 
 
 def test_a_bad_target_among_others_is_told_in_a_line(site: Site) -> None:
