@@ -243,6 +243,7 @@ class Store:
         with self.database.transaction() as connection:
             self._prune(connection, now)
         seal(self.database)
+        self.database.shorten_journal()
 
     def _prune(self, connection: sqlite3.Connection, now: float) -> None:
         """Remove a little of what is too old. The last event of each circuit stays: it says what still holds."""
