@@ -91,6 +91,8 @@ class Poller:
             if not signals.dialects and self._memory.absences:
                 raise UnknownGateway("nothing in the exposition is of a gateway this bridge knows, as it was before")
             memory, snapshot, events = assess(self._memory, signals, at, self._policy)
+            if memory.forgotten and not self._memory.forgotten:
+                log.warning("series_forgotten", message=snapshot.notices[-1])
             self._memory = memory
         except GatewayError as error:
             outcome, message = error.code, str(error)

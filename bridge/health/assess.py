@@ -47,9 +47,18 @@ def assess(memory: Memory, signals: Signals, at: float, policy: Policy) -> tuple
         dialects=signals.dialects,
         samples=signals.samples,
         rejected_lines=signals.rejected_lines,
-        notices=(*signals.notices, *(f"the gateway has stopped giving {family}" for family in sorted(lost))),
+        notices=(*signals.notices, *_notices(after)),
     )
     return after, snapshot, [*came_and_went, *breakers.events, *status_changes]
+
+
+def _notices(after: Memory) -> list[str]:
+    """What is to be known of the poll, beside what the reading of it says."""
+    notices = [f"the gateway has stopped giving {family}" for family in sorted(after.lost_families)]
+    if after.forgotten:
+        gone = f"{after.forgotten} that are gone were forgotten before their time"
+        notices.append(f"the gateway keeps naming its series anew: {gone}")
+    return notices
 
 
 def _dated(found: Sequence[Verdict], memory: Memory, at: float) -> tuple[list[Verdict], list[Event]]:

@@ -203,6 +203,23 @@ def _derived_before(memory: Memory, key: Key) -> Circuit | None:
     return circuit if circuit is not None and circuit.source == DERIVED else None
 
 
+def _lasting(memory: Memory, roster: Mapping[str, int], counted: Mapping[str, set[Key]]) -> list[Key]:
+    """Derived circuits that nothing counts for in this poll, and that are not gone yet."""
+    silent = [
+        key
+        for key, circuit in memory.circuits.items()
+        if circuit.source == DERIVED
+        and key.provider in roster
+        and (circuit.state is not CircuitState.CLOSED or roster[key.provider] > 0)
+        and key not in counted.get(key.provider, ())
+    ]
+    if not silent:
+        return []
+    remembered = {counter.key for counter in (*memory.hour.ids, *memory.recent.ids)}
+    remembered |= {Key(key.provider) for key in remembered}
+    return [key for key in silent if key in remembered]
+
+
 def _keys_to_derive(
     after: CircuitsAfter,
     memory: Memory,
@@ -212,8 +229,9 @@ def _keys_to_derive(
 ) -> list[Key]:
     """Whose breakers the bridge works out: models with counters of their own, unless their provider's breaker is known.
 
-    One that is not closed goes on without counters, and so do all while their provider is absent for a poll or two. A
-    provider-level rejection proves that the gateway's breaker is the provider's, so that one is followed from then on.
+    One that is not closed goes on without counters for as long as its last ones are remembered (an hour), and so do all
+    while their provider is absent for a poll or two. A provider-level rejection proves that the gateway's breaker is
+    the provider's, so that one is followed from then on.
     """
     counted: dict[str, set[Key]] = {}
     if {"requests", "failures"} <= signals.sources.keys():
@@ -223,10 +241,8 @@ def _keys_to_derive(
     for key, seen in traffic.items():
         if seen.rejected > 0:
             counted.setdefault(key.provider, set())
-    for key, circuit in memory.circuits.items():
-        lasting = circuit.state is not CircuitState.CLOSED or roster.get(key.provider, 0) > 0
-        if circuit.source == DERIVED and key.provider in roster and lasting:
-            counted.setdefault(key.provider, set()).add(key)
+    for key in _lasting(memory, roster, counted):
+        counted.setdefault(key.provider, set()).add(key)
     keys: list[Key] = []
     for provider, candidates in counted.items():
         whole = Key(provider)

@@ -49,6 +49,11 @@ class Memory:
     statuses: Mapping[str, tuple[Status, float]] = field(default_factory=dict)
     """Each provider's status and since when."""
 
+    @property
+    def forgotten(self) -> int:
+        """How many counters that are gone the last poll pushed out of a window, as it may not hold more."""
+        return max(self.recent.forgotten, self.hour.forgotten)
+
     def with_counters(self, at: float, counters: Mapping[CounterId, float]) -> Memory:
         """This memory with one more poll in its windows (epoch seconds)."""
         traffic = {counter: value for counter, value in counters.items() if counter.signal in TRAFFIC_SIGNALS}

@@ -18,6 +18,14 @@ from bridge.model import CounterId
 
 Floats = NDArray[np.float64]
 Group = TypeVar("Group", bound=Hashable)
+MAX_SERIES = 20_000
+MAX_VALUES = 5_000_000
+"""What a window keeps of series that are gone: no more than this many series and values (40 MB) with the present ones.
+
+The present ones are always kept, so only a gateway that names its series anew again and again ever meets this.
+"""
+ROWS_AT_ONCE = 4_096
+"""Series worked out together, which bounds what that takes beside the window."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +37,15 @@ class Window:
     times: Floats = field(default_factory=lambda: np.empty(0))
     values: Floats = field(default_factory=lambda: np.empty((0, 0)))
     """Shape (series, polls); NaN where a series was absent."""
+    forgotten: int = 0
+    """How many series the last poll pushed out before their time; see ``MAX_SERIES``."""
 
     def append(self, at: float, counters: Mapping[CounterId, float]) -> Window:
         """The window that ends at ``at`` (epoch seconds, later than any before) and holds these counters too.
 
-        Polls older than the window are dropped, and with them the series that have no sample left. The window is
-        closed at both ends, as Prometheus 2's range selectors are.
+        Polls older than the window are dropped, and with them the series that have no sample left; of more than a
+        window may hold, those that have been gone for longest. The window is closed at both ends, as Prometheus 2's
+        range selectors are.
         """
         recent = self.times >= at - self.seconds
         old = self.values[:, recent]
@@ -49,11 +60,17 @@ class Window:
         values = np.full((len(ids), len(times)), np.nan)
         values[: len(self.ids), :-1] = old
         values[[row_of[counter] for counter in given], -1] = now
-        alive = np.flatnonzero(~np.isnan(values).all(axis=1))
+        present = ~np.isnan(values)
+        alive = np.flatnonzero(present.any(axis=1))
+        most = max(len(given), min(MAX_SERIES, MAX_VALUES // len(times)))
+        forgotten = max(0, len(alive) - most)
+        if forgotten:
+            age = present[alive, ::-1].argmax(axis=1)
+            alive = np.sort(alive[np.argsort(age, kind="stable")[:most]])
         if len(alive) < len(ids):
             values = values[alive]
             ids = tuple(ids[row] for row in alive.tolist())
-        return Window(self.seconds, ids, times, values)
+        return Window(self.seconds, ids, times, values, forgotten)
 
     def increases(self) -> dict[CounterId, float]:
         """What each series rose by over the window, extrapolated to its ends; series with one sample are left out.
@@ -62,8 +79,11 @@ class Window:
         """
         if not len(self.times):
             return {}
-        rises = _extrapolated_increase(self.times, self.values, self.seconds)
-        return {counter: rise for counter, rise in zip(self.ids, rises.tolist(), strict=True) if rise == rise}
+        rises: list[float] = []
+        for row in range(0, len(self.ids), ROWS_AT_ONCE):
+            some = self.values[row : row + ROWS_AT_ONCE]
+            rises += _extrapolated_increase(self.times, some, self.seconds).tolist()
+        return {counter: rise for counter, rise in zip(self.ids, rises, strict=True) if rise == rise}
 
 
 def _extrapolated_increase(times: Floats, values: Floats, seconds: float) -> Floats:

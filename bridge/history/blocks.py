@@ -41,7 +41,7 @@ def seal(database: Database) -> bool:
         connection.executemany(
             "INSERT INTO block_columns (block, name, numbers) VALUES (?, ?, ?)",
             # Turned, so that one provider's values, which change little, stand together.
-            [(block, name, codec.pack(np.ascontiguousarray(values.T))) for name, values in columns.items()],
+            [(block, name, codec.pack_column(np.ascontiguousarray(values.T))) for name, values in columns.items()],
         )
         connection.execute("DELETE FROM fresh WHERE poll <= ?", (rows[-1].id,))
     return True

@@ -44,6 +44,9 @@ CREATE TABLE latest (
 """
 LAYOUTS_REMEMBERED = 1_000
 BUSY_TIMEOUT_SECONDS = 5.0
+JOURNAL_BYTES = 8 * 2**20
+"""A journal that is longer is emptied. SQLite does so by itself only in a moment in which nobody reads."""
+JOURNAL_WAIT_SECONDS = 0.5
 
 
 class Database:
@@ -136,6 +139,21 @@ class Database:
                 connection.execute("ROLLBACK")
             raise
         self.changes.count()
+
+    def shorten_journal(self) -> None:
+        """Empty the journal if it is long. Waits a little for those who read just now, and keeps no reader waiting.
+
+        Where that is not enough it stays as it is until the next time. Raises sqlite3.Error when the file cannot be
+        written.
+        """
+        journal = self.path.with_name(f"{self.path.name}-wal")
+        if journal.exists() and journal.stat().st_size > JOURNAL_BYTES:
+            connection = self.connection()
+            connection.execute(f"PRAGMA busy_timeout = {JOURNAL_WAIT_SECONDS * 1000:.0f}")
+            try:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_SECONDS * 1000:.0f}")
 
     def layout_id(self, connection: sqlite3.Connection, content: bytes) -> int:
         """The number of a layout, stored if it is new."""

@@ -248,11 +248,13 @@ class Store:
         with self.database.transaction() as connection:
             self._prune(connection, now)
         seal(self.database)
+        self.database.shorten_journal()
 
     def _prune(self, connection: sqlite3.Connection, now: float) -> None:
-        """Remove a little of what is too old. The last event of each circuit stays: it says what still holds."""
+        """Remove a little of what is too old. The last event of each circuit that is not gone stays: it still holds."""
         old = now - self._retention_seconds
         limit = f"LIMIT {PRUNED_AT_ONCE}"
+        of_same = "SELECT 1 FROM events o WHERE o.kind = e.kind AND o.provider = e.provider AND o.model = e.model"
         connection.execute(
             f"DELETE FROM counters WHERE poll IN (SELECT poll FROM counters WHERE at < ? {limit})",
             (now - AVAILABILITY_WINDOW_SECONDS - 60.0,),
@@ -264,9 +266,9 @@ class Store:
         connection.execute(f"DELETE FROM polls WHERE id IN (SELECT id FROM polls WHERE at < ? {limit})", (old,))
         connection.execute("DELETE FROM fresh WHERE poll < (SELECT min(id) FROM polls)")
         connection.execute(
-            "DELETE FROM events WHERE id IN (SELECT e.id FROM events e WHERE e.at < ? AND EXISTS"
-            " (SELECT 1 FROM events n WHERE n.kind = e.kind AND n.provider = e.provider AND n.model = e.model"
-            f" AND n.id > e.id) {limit})",
+            "DELETE FROM events WHERE id IN (SELECT e.id FROM events e WHERE e.at < ?"
+            f" AND (e.kind IN ('status', 'roster') OR EXISTS ({of_same} AND o.id > e.id)"
+            f" OR (e.kind = 'circuit' AND e.after = '' AND NOT EXISTS ({of_same} AND o.id < e.id))) {limit})",
             (old,),
         )
         newest = connection.execute("SELECT max(id) FROM polls").fetchone()[0]

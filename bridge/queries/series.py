@@ -22,6 +22,8 @@ from bridge.queries.view import View
 
 Labels = Mapping[str, str]
 MAX_POINTS_IN_ANSWER = 500_000
+VALUES_AT_ONCE = 1_000_000
+"""Thinned together: of ten thousand models' values over a day only some are ever held several times over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ class Recorded:
         chosen = [index for index, its_labels in enumerate(labels) if wanted(its_labels, target, filters)]
         if not chosen:
             return []
-        thinned = self._thinned(times, values.T[chosen], metric)
+        thinned = self._thinned(times, values.T, chosen, metric)
         return [Series(labels[index], *points) for index, points in zip(chosen, thinned, strict=True)]
 
     def _older_part(self, remote: RemoteHistory) -> Older | None:
@@ -153,11 +155,17 @@ class Recorded:
         events = self._store.events_from_state(self._span.start, self._end, "circuit")
         return self.columns.circuit_states([event for event in events if event.model])
 
-    def _thinned(self, times: Floats, values: Floats, metric: Metric) -> list[tuple[Floats, Floats]]:
-        """``values`` has shape (series, times)."""
-        most = max(1, min(self._steps.max_points, self._most_points // len(values)))
+    def _thinned(
+        self, times: Floats, values: Floats, chosen: Sequence[int], metric: Metric
+    ) -> list[tuple[Floats, Floats]]:
+        """``values`` has shape (series, times); ``chosen`` are those wanted."""
+        most = max(1, min(self._steps.max_points, self._most_points // len(chosen)))
         steps = step_numbers(times, self._span, most, self._steps.interval_seconds)
-        return thinned(times, values, steps, metric.worst)
+        size = max(1, VALUES_AT_ONCE // len(times))
+        found: list[tuple[Floats, Floats]] = []
+        for first in range(0, len(chosen), size):
+            found += thinned(times, values[chosen[first : first + size]], steps, metric.worst)
+        return found
 
 
 def wanted(labels: Labels, target: Target, filters: Sequence[Matcher]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from collections.abc import Sequence
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from bridge.gateway.dialect import select
 from bridge.gateway.exposition import ExpositionReader
 from bridge.gateway.translate import Translator
+from bridge.health import windows
 from bridge.health.windows import Window, by_signal, histogram_quantile, steps, sums, was_reset
 from bridge.model import CounterId
 from tests.health.polls import INTERVAL, START, Bridge, says
@@ -145,6 +147,84 @@ class TestMemory:
         assert sizes[-1][:2] == (10, 15), "reader and translator know the last exposition alone"
         assert sizes[-1] == sizes[-10], "and nothing grows once the hour is full"
         assert sizes[-1][-1] <= 15 * 241, "no more than the series of requests and failures of each poll of the hour"
+
+    def test_derived_circuits_of_models_that_are_renamed_go_with_the_last_trace_of_them(self) -> None:
+        bridge = Bridge()
+        sizes = []
+        for number in range(300):
+            names = (f"p/{number}-{model}" for model in range(3))
+            steady = {"p/steady": number * 5.0}
+            renamed = dict.fromkeys(names, 10.0)
+            bridge.poll(says(requests=renamed | steady, failures=renamed))
+            sizes.append((len(bridge.memory.circuits), len(bridge.memory.derivations)))
+        assert {circuit.state.name for circuit in bridge.memory.circuits.values() if circuit.state} >= {"OPEN"}
+        assert sizes[-1] == sizes[-20], "circuits that opened and whose models are gone are kept for ever"
+
+
+class TestManySeriesThatAreGone:
+    """A gateway may name all its series anew in every poll; a window holds only so many of those that are gone."""
+
+    @staticmethod
+    def of_poll(number: int, *, renamed: int) -> dict[CounterId, float]:
+        """Two series that stay, and others under new names."""
+        return {A: 10.0 * number, B: float(number)} | {counter(f"{number}-{one}"): 5.0 for one in range(renamed)}
+
+    def test_those_gone_for_longest_are_forgotten_and_the_others_are_as_exact_as_ever(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(windows, "MAX_SERIES", 20)
+        capped = Window(300.0)
+        for number in range(30):
+            capped = capped.append(START + INTERVAL * number, self.of_poll(number, renamed=5))
+        assert capped.ids[:2] == (A, B)
+        assert {name.provider for name in capped.ids[2:]} == {
+            *(f"{number}-{one}" for number in (27, 28, 29) for one in range(5)),
+            *(f"26-{one}" for one in range(3)),
+        }
+        assert capped.increases() == {A: 200.0, B: 20.0}
+        assert capped.forgotten == 5
+
+    def test_those_that_are_there_are_never_forgotten_however_many(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(windows, "MAX_SERIES", 20)
+        everyone = {counter(str(one)): float(one) for one in range(50)}
+        grown = Window(300.0)
+        for number in range(5):
+            grown = grown.append(START + INTERVAL * number, everyone)
+        assert len(grown.increases()) == 50
+        assert grown.forgotten == 0
+        assert grown.append(START + INTERVAL * 5, {A: 1.0}).forgotten == 31
+
+    def test_at_short_intervals_there_are_fewer_so_that_bytes_are_bounded(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(windows, "MAX_VALUES", 1_000)
+        grown = Window(3600.0)
+        for number in range(200):
+            grown = grown.append(START + number, self.of_poll(number, renamed=1))
+            assert grown.values.size <= 1_000
+
+    def test_memory_stays_under_100_mib_where_it_would_be_hundreds(self) -> None:
+        tracemalloc.start()
+        try:
+            grown = Window(3600.0)
+            for number in range(48):
+                grown = grown.append(START + 75.0 * number, self.of_poll(number, renamed=3_000))
+                grown.increases()
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert len(grown.ids) == windows.MAX_SERIES
+        assert peak < 100 * 2**20, f"{peak / 2**20:.0f} MiB"
+
+    def test_it_is_told_of(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(windows, "MAX_SERIES", 20)
+        bridge = Bridge()
+        for number in range(5):
+            names = [f"p/{number}-{one}" for one in range(5)]
+            notices = bridge.poll(says(requests=dict.fromkeys(names, 5.0))).notices
+        assert notices == (
+            "the gateway keeps naming its series anew: 5 that are gone were forgotten before their time",
+        )
 
 
 class TestSteps:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
-from bridge.history.codec import poll_numbers
+from bridge.history.codec import PollLayout, poll_numbers
 from bridge.history.columns import GAP_INTERVALS, Columns
 from bridge.history.segment import PollRow
 from bridge.model import Event, Key, Snapshot
@@ -170,3 +172,21 @@ class TestCircuitStates:
         keys, states = axis.circuit_states([self.event(-10, "OPEN"), self.event(-5, "", before="OPEN")])
         assert keys == ()
         assert states.shape == (1, 0)
+
+
+def test_polls_that_each_name_other_providers_take_no_more_than_their_numbers_until_a_metric_is_asked_for() -> None:
+    rows = []
+    for number in range(300):
+        some = PollLayout(tuple(f"{number}-{one}" for one in range(20)), ())
+        rows.append(poll_row(T0 + INTERVAL * number, INTERVAL, "ok", 0.1, some, np.full(some.size, float(number))))
+    tracemalloc.start()
+    try:
+        columns = columns_of(rows, T0 + INTERVAL * 299)
+        kept, _ = tracemalloc.get_traced_memory()
+        providers, values = columns.of_providers("provider_health_score")
+    finally:
+        tracemalloc.stop()
+    assert kept < 5 * 2**20, f"{kept / 2**20:.0f} MiB"
+    assert values.shape == (300, 6_000)
+    assert np.isfinite(values).sum() == 300 * 20
+    assert values[7, providers.index("7-3")] == 7.0

@@ -474,6 +474,20 @@ class TestPruning:
         log.good(one_provider(T0 + 10 * self.RETENTION))
         assert store.events(0, T0 * 2) == [still_open, closing]
 
+    def test_nothing_stays_of_providers_and_circuits_that_are_gone(self, opened: Open) -> None:
+        store = opened(self.RETENTION)
+        log = Recorder(store)
+        for number in range(300):
+            at, name = T0 + INTERVAL * number, f"p{number}"
+            came = Event(at, "roster", name, "", "absent", "present", "first seen")
+            worse = Event(at + 1, "status", name, "", "healthy", "down", "every circuit is OPEN")
+            gone = Event(at + 2, "circuit", name, "m", "OPEN", "", "no longer there")
+            went = Event(at + 2, "roster", name, "", "present", "absent", "in no family")
+            log.good(one_provider(at), came, opening(at, name, "m"), worse, gone, went)
+        for number in range(300, 400):
+            log.good(one_provider(T0 + INTERVAL * number))
+        assert count(store, "events") == 0
+
     def test_layouts_that_nothing_uses_any_more_go_too(self, opened: Open) -> None:
         store = opened(60.0)
         log = Recorder(store)

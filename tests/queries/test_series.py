@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -237,6 +238,22 @@ class TestModels:
         log.rows.append(poll_row(T0, INTERVAL, "ok", 0.1, layout, numbers))
         [series] = asked(log, "model_error_rate", now=T0 + 1)
         assert (dict(series.labels), list(series.points)) == ({"provider": "openai", "model": "gpt"}, [(0.25, T0)])
+
+    def test_thousands_are_answered_in_little_more_memory_than_their_values_take(self) -> None:
+        log = Log()
+        keys = [Key("openai", f"gpt-{number}") for number in range(5_000)]
+        layout, numbers = poll_numbers(snapshot(T0, model_error_rates=dict.fromkeys(keys, 0.0)))
+        for number in range(800):
+            log.rows.append(poll_row(T0 + INTERVAL * number, INTERVAL, "ok", 0.1, layout, numbers))
+        tracemalloc.start()
+        try:
+            found = asked(log, "model_error_rate", now=T0 + INTERVAL * 800)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        values = 5_000 * 800 * 8
+        assert len(found) == 5_000
+        assert peak < 4 * values, f"{peak / values:.1f} times what the values take"
 
 
 class TestSelecting:
