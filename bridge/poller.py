@@ -90,7 +90,9 @@ class Poller:
             self._log_reading(signals)
             if not signals.dialects and self._memory.absences:
                 raise UnknownGateway("nothing in the exposition is of a gateway this bridge knows, as it was before")
-            memory, snapshot, events = assess(self._memory, signals, at, self._policy)
+            # While the clock is behind the last poll, stamps say nothing of how much time passes, so nothing of rates.
+            before = self._memory if clock >= at else self._memory.with_windows_of(Memory())
+            memory, snapshot, events = assess(before, signals, at, self._policy)
             if memory.forgotten and not self._memory.forgotten:
                 log.warning("series_forgotten", message=snapshot.notices[-1])
             self._memory = memory

@@ -6,6 +6,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,7 @@ from bridge.gateway.errors import GatewayError, GatewayUnreachable
 from bridge.history import database as database_module
 from bridge.history.store import Store
 from bridge.lead import Candidate
-from bridge.model import CircuitState, Key, Signals
+from bridge.model import CircuitState, CounterId, Key, Signals
 from bridge.policy import Policy
 from bridge.poller import Poller
 from tests.history.snapshots import INTERVAL, T0
@@ -267,6 +268,33 @@ class TestClocks:
             last = poller.poll_once()
         assert clocks.wall > T0 + 700
         assert last.at == clocks.wall
+
+
+def test_while_the_clock_is_behind_rates_are_not_known_and_afterwards_they_are_right(
+    poller: Poller, store: Store, source: Source, clocks: Time
+) -> None:
+    requests = CounterId("requests", "openai", "gpt", "", "")
+
+    def rate_after(polls: int) -> float | None:
+        for _ in range(polls):
+            clocks.passes(INTERVAL)
+            given = {**signals().sources, "requests": ("requests_total", "gatewayz-metrics")}
+            source.says = replace(signals(), counters={requests: clocks.steady}, sources=given)
+            poller.poll_once()
+        latest = store.latest()
+        assert latest is not None
+        assert latest.snapshot is not None
+        return latest.snapshot.verdicts[0].values["provider_request_rate"]
+
+    assert rate_after(40) == pytest.approx(1.0)
+    clocks.wall -= 86_400
+    assert rate_after(1) is None
+    assert rate_after(300) is None
+    clocks.wall += 86_400
+    later = rate_after(2)
+    assert later is not None
+    assert later < 1.0
+    assert rate_after(40) == pytest.approx(1.0)
 
 
 class TestAnUnwritableLog:

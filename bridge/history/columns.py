@@ -6,7 +6,7 @@ that a line drawn over it breaks there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -18,8 +18,21 @@ from bridge.history.segment import AT, FLEET, GOOD, INTERVAL, MODELS, SECONDS, S
 from bridge.model import CircuitState, Event, Key
 
 Name = TypeVar("Name", bound=Any)
+Picks = Callable[[Name], bool]
+"""Says whether a name is wanted."""
+MOST_VALUES = 32_000_000
+"""What one answer is made of at most: a quarter of a gigabyte."""
 GAP_INTERVALS = 1.75
 """Two polls further apart than this many intervals have a missed one between them."""
+
+
+class TooManyValuesError(Exception):
+    """A question about more than fits the memory of a worker."""
+
+
+def everyone(_: object) -> bool:
+    """Picks all there are."""
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,26 +59,29 @@ class Columns:
     _marks: NDArray[np.int64]
     """Before which polls the marks stand."""
 
-    def of_providers(self, metric: str) -> tuple[tuple[str, ...], Floats]:
-        """Everyone who was there in any poll of the range, and a metric's values, shape (times, providers)."""
-        names = [part.segment.layout.providers for part in self._parts]
-        providers, values = self._joined(metric, names)
-        return providers, values
+    def of_providers(self, metric: str, picks: Picks[str] = everyone) -> tuple[tuple[str, ...], Floats]:
+        """Those picked of all who were there in any poll of the range, and their values, shape (times, providers).
+
+        Raises TooManyValuesError, as ``of_models`` and ``circuit_states`` do.
+        """
+        return self._joined(metric, [part.segment.layout.providers for part in self._parts], picks)
 
     def of_fleet(self, metric: str) -> Floats:
         """A fleet metric's values, shape (times,)."""
         metrics, values = self._joined(FLEET, [part.segment.layout.fleet for part in self._parts])
         return values[:, metrics.index(metric)] if metric in metrics else np.full(len(self.times), np.nan)
 
-    def of_models(self) -> tuple[tuple[Key, ...], Floats]:
-        """The models, and their error rates, shape (times, models)."""
-        return self._joined(MODELS, [part.segment.layout.models for part in self._parts])
+    def of_models(self, picks: Picks[Key] = everyone) -> tuple[tuple[Key, ...], Floats]:
+        """The models picked, and their error rates, shape (times, models)."""
+        return self._joined(MODELS, [part.segment.layout.models for part in self._parts], picks)
 
-    def circuit_states(self, events: Sequence[Event]) -> tuple[tuple[Key, ...], Floats]:
-        """Every circuit's state at each good poll, rebuilt from all circuit events up to the end of the range."""
+    def circuit_states(self, events: Sequence[Event], picks: Picks[Key] = everyone) -> tuple[tuple[Key, ...], Floats]:
+        """The state of each circuit picked at each good poll, rebuilt from all circuit events up to the range's end."""
         by_circuit: dict[Key, list[Event]] = {}
         for event in events:
             by_circuit.setdefault(Key(event.provider, event.model), []).append(event)
+        by_circuit = {key: its_events for key, its_events in by_circuit.items() if picks(key)}
+        self._bound(len(by_circuit))
         circuits, states = [], []
         for key, its_events in sorted(by_circuit.items()):
             after = [CircuitState[event.after].value if event.after else np.nan for event in its_events]
@@ -77,22 +93,32 @@ class Columns:
                 states.append(column)
         return tuple(circuits), np.array(states).T if states else np.empty((len(self.times), 0))
 
-    def _joined(self, column: str, names: Sequence[tuple[Name, ...]]) -> tuple[tuple[Name, ...], Floats]:
+    def _joined(
+        self, column: str, names: Sequence[tuple[Name, ...]], picks: Picks[Name] = everyone
+    ) -> tuple[tuple[Name, ...], Floats]:
         """One column of all parts, side by side by name, shape (times, names); with the marks' rows in place."""
-        values = [_column(part, column, len(of_part)) for part, of_part in zip(self._parts, names, strict=True)]
-        everyone = names[0] if names and all(one == names[0] for one in names) else tuple(sorted(set().union(*names)))
-        place = {name: index for index, name in enumerate(everyone)}
-        joint = np.full((len(self.times), len(everyone)), np.nan, order="F")  # as blocks store it, and series are read
+        alike = bool(names) and all(one == names[0] for one in names)
+        chosen = tuple(filter(picks, names[0] if alike else sorted(set().union(*names))))
+        self._bound(len(chosen))
+        place = {name: index for index, name in enumerate(chosen)}
+        joint = np.full((len(self.times), len(chosen)), np.nan, order="F")  # as blocks store it, and series are read
         polls = np.flatnonzero(self.polled)
         start = 0
-        for of_part, its_values in zip(names, values, strict=True):
-            rows = polls[start : start + len(its_values)]
+        for part, of_part in zip(self._parts, names, strict=True):
+            values = _column(part, column, len(of_part))
+            rows = polls[start : start + len(values)]
             start += len(rows)
-            if of_part == everyone:
-                joint[rows] = its_values
+            if of_part == chosen:
+                joint[rows] = values
             else:
-                joint[np.ix_(rows, np.array([place[name] for name in of_part], dtype=np.int64))] = its_values
-        return everyone, joint
+                there = [index for index, name in enumerate(of_part) if name in place]
+                places = np.array([place[of_part[index]] for index in there], dtype=np.int64)
+                joint[np.ix_(rows, places)] = values[:, there]
+        return chosen, joint
+
+    def _bound(self, names: int) -> None:
+        if len(self.times) * names > MOST_VALUES:
+            raise TooManyValuesError(f"{names} series of {len(self.times)} polls are too many for one answer")
 
 
 def _column(part: Part, name: str, width: int) -> Floats:

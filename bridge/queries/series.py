@@ -9,13 +9,13 @@ from functools import cached_property
 import numpy as np
 
 from bridge.history.codec import Floats
-from bridge.history.columns import Columns
+from bridge.history.columns import Columns, Picks, TooManyValuesError
 from bridge.history.remote import RemoteHistory
 from bridge.history.store import Store
 from bridge.model import Key
 from bridge.queries.catalog import STATUS_WORDS, Metric
 from bridge.queries.older import Grid, Older, joined
-from bridge.queries.targets import Matcher, Target
+from bridge.queries.targets import Matcher, Target, TargetError
 from bridge.queries.thinning import step_numbers, thinned
 from bridge.queries.timerange import TimeRange
 from bridge.queries.view import View
@@ -89,7 +89,10 @@ class Recorded:
 
     def series(self, metric: Metric, target: Target, filters: Sequence[Matcher]) -> list[Series]:
         """A metric's series over the range: those that match, each with its worst point of every step."""
-        times, labels, values = self._points(metric, target, filters)
+        try:
+            times, labels, values = self._points(metric, target, filters)
+        except TooManyValuesError as error:
+            raise TargetError(str(error), "pick some by a selector, or a shorter range") from None
         if not len(times):
             return []
         chosen = [index for index, its_labels in enumerate(labels) if wanted(its_labels, target, filters)]
@@ -114,7 +117,7 @@ class Recorded:
     ) -> tuple[Floats, Sequence[Labels], Floats]:
         """Times, label sets, and values of shape (times, label sets); the remote history's first."""
         times = self.columns.times
-        labels, values = self._values(metric) if len(times) else ((), np.empty((0, 0)))
+        labels, values = self._values(metric, target, filters) if len(times) else ((), np.empty((0, 0)))
         older = self._older.read(metric, (*target.matchers, *filters)) if self._older else None
         if older is None:
             return times, labels, values
@@ -123,14 +126,18 @@ class Recorded:
         both = joined(older, Grid(times, intervals, keys, values), self._end)
         return both.times, [dict(zip(metric.labels, key, strict=True)) for key in both.keys], both.values
 
-    def _values(self, metric: Metric) -> tuple[Sequence[Labels], Floats]:
-        """A metric's label sets, and values of shape (times, label sets)."""
+    def _values(self, metric: Metric, target: Target, filters: Sequence[Matcher]) -> tuple[Sequence[Labels], Floats]:
+        """The label sets wanted of a metric, and values of shape (times, label sets)."""
         axis = self.columns
         if metric.level == "provider":
-            providers, values = axis.of_providers(metric.name)
+            providers, values = axis.of_providers(
+                metric.name, lambda provider: wanted({"provider": provider}, target, filters)
+            )
             return [{"provider": provider} for provider in providers], values
         if metric.level == "model":
-            keys, values = axis.of_models() if metric.name == "model_error_rate" else self._circuit_states()
+            keys, values = self._of_models(
+                metric, lambda key: wanted({"provider": key.provider, "model": key.model}, target, filters)
+            )
             return [{"provider": key.provider, "model": key.model} for key in keys], values
         if metric.level == "status":
             _, statuses = axis.of_providers("provider_status")
@@ -151,9 +158,11 @@ class Recorded:
             return np.where(axis.polled & np.isfinite(age), age, np.nan)
         return axis.of_fleet(metric.name)
 
-    def _circuit_states(self) -> tuple[tuple[Key, ...], Floats]:
+    def _of_models(self, metric: Metric, picks: Picks[Key]) -> tuple[tuple[Key, ...], Floats]:
+        if metric.name == "model_error_rate":
+            return self.columns.of_models(picks)
         events = self._store.events_from_state(self._span.start, self._end, "circuit")
-        return self.columns.circuit_states([event for event in events if event.model])
+        return self.columns.circuit_states([event for event in events if event.model], picks)
 
     def _thinned(
         self, times: Floats, values: Floats, chosen: Sequence[int], metric: Metric

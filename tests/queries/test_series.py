@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bridge.history import columns
 from bridge.history.codec import poll_numbers
 from bridge.history.columns import Columns
 from bridge.history.segment import PollRow
@@ -27,7 +28,7 @@ from bridge.queries.series import (
     current,
 )
 from bridge.queries.severity import CIRCUIT_SEVERITY, STATUS_SEVERITY
-from bridge.queries.targets import matcher, parse
+from bridge.queries.targets import TargetError, matcher, parse
 from bridge.queries.thinning import step_numbers
 from bridge.queries.timerange import TimeRange
 from bridge.queries.view import View
@@ -456,3 +457,21 @@ class TestCurrent:
 def test_severities_agree_with_the_nouns() -> None:
     assert tuple(float(state.severity) for state in CircuitState) == CIRCUIT_SEVERITY
     assert len(STATUS_SEVERITY) == len(Status)
+
+
+def test_what_does_not_fit_a_workers_memory_is_refused_and_a_part_of_it_is_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log = Log()
+    for number in range(20):
+        one = snapshot(T0 + 15 * number, [verdict(name, health_score=90.0) for name in ("a", "b", "c")])
+        layout, numbers = poll_numbers(one)
+        log.rows.append(poll_row(one.at, INTERVAL, "ok", 0.1, layout, numbers))
+    monkeypatch.setattr(columns, "MOST_VALUES", 41)
+    with pytest.raises(TargetError, match="3 series of 20 polls are too many") as refused:
+        asked(log, SCORE, end=T0 + 285)
+    assert "selector" in refused.value.hint
+    assert [one.labels for one in asked(log, SCORE, end=T0 + 285, target=SCORE + '{provider=~"a|b"}')] == [
+        {"provider": "a"},
+        {"provider": "b"},
+    ]
