@@ -157,6 +157,8 @@ class Poller:
         path = str(self._store.path)
         log.error("log_not_written", message=f"the history could not be written: {error}", path=path)
         layout, numbers = (None, None) if snapshot is None else codec.poll_numbers(snapshot)
+        if self._unwritten and layout == self._unwritten[-1].layout:
+            layout = self._unwritten[-1].layout  # with thousands of models it takes more room than the numbers
         self._unwritten = [*self._unwritten, Unwritten(poll, layout, numbers)][-MAX_POLLS_KEPT:]
         if snapshot is None:
             latest = self._store.state(poll.at)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -351,6 +353,59 @@ class TestAnUnwritableLog:
             assert state.unwritten == ""
         poller.resume()
         assert not store.spare.path.exists()
+
+    @pytest.mark.parametrize("planted", ["pipe", "folder", "link"])
+    def test_what_others_put_where_the_state_is_shared_stops_nobody(
+        self, poller: Poller, store: Store, clocks: Time, locked: Callable[[], None], planted: str, tmp_path: Path
+    ) -> None:
+        path = store.spare.path
+        if planted == "pipe":
+            os.mkfifo(path)
+        elif planted == "folder":
+            path.mkdir()
+        else:
+            poller.poll_once()
+            path.rename(tmp_path / "state")
+            path.symlink_to(tmp_path / "state")
+        try:
+            assert store.state(clocks.wall + 3600) is None
+            descriptors = len(list(Path("/proc/self/fd").iterdir()))
+            for _ in range(3):
+                assert store.state(clocks.wall + 3600) is None
+            assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
+            poller.resume()
+            for _ in range(2):
+                assert poller.poll_once().good
+                clocks.passes(INTERVAL)
+            locked()
+            assert poller.poll_once().good
+            assert times(store)[-1] == 30
+        finally:
+            if path.is_dir():
+                path.rmdir()
+
+    def test_a_clock_that_is_set_back_meanwhile_does_not_hide_what_the_log_cannot_hold(
+        self, poller: Poller, store: Store, clocks: Time, locked: Callable[[], None]
+    ) -> None:
+        locked()
+        poller.poll_once()
+        other = sqlite3.connect(store.path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        clocks.passes(INTERVAL)
+        clocks.wall -= 3600
+        poller.poll_once()
+        state = read_again(store).state(clocks.wall + 1)
+        other.close()
+        assert state is not None
+        assert (state.good_seen_at, bool(state.unwritten)) == (clocks.wall, True)
+
+    def test_polls_that_wait_share_what_they_have_in_common(
+        self, poller: Poller, source: Source, clocks: Time, locked: Callable[[], None]
+    ) -> None:
+        for _ in range(3):
+            poller.poll_once()
+            clocks.passes(INTERVAL)
+        assert len({id(one.layout) for one in poller._unwritten}) == 1
 
     def test_polls_that_wait_for_the_log_are_bounded(
         self, poller: Poller, store: Store, clocks: Time, locked: Callable[[], None], monkeypatch: pytest.MonkeyPatch
