@@ -64,8 +64,11 @@ class Poller:
         last_began = max(self._last_at, lead.last_began())
         due = time.monotonic() + min(self._interval, max(0.0, last_began + self._interval - now))
         while not stop.wait(max(0.0, due - time.monotonic())):
+            began = time.monotonic()
             lead.begins(self._clock())
             self.poll_once()
+            if began - due > self._interval / 2:
+                due = began  # the process, or the machine, stood still: the next poll is not due at once
             due = max(due + self._interval, time.monotonic())
 
     def resume(self) -> None:

@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 
+from bridge import lead as lead_module
 from bridge import poller as poller_module
 from bridge.gateway.errors import GatewayError, GatewayUnreachable
 from bridge.history import database as database_module
 from bridge.history.store import Store
-from bridge.lead import Candidate
+from bridge.lead import Candidate, Lead
 from bridge.model import CircuitState, Key, Signals
 from bridge.policy import Policy
 from bridge.poller import Poller
@@ -365,7 +366,8 @@ class TestAnUnwritableLog:
             path.mkdir()
         else:
             poller.poll_once()
-            path.rename(tmp_path / "state")
+            (tmp_path / "state").write_bytes(path.read_bytes())
+            path.unlink()
             path.symlink_to(tmp_path / "state")
         try:
             assert store.state(clocks.wall + 3600) is None
@@ -527,6 +529,46 @@ class TestTheLead:
         started()
         self.until(lambda: len(source.read_at) == 1)
         assert failures == []
+
+    def test_a_leader_that_fails_again_and_again_takes_its_time(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(lead_module, "TAKEOVER_SECONDS", 0.05)
+        monkeypatch.setattr(lead_module, "LONGEST_PAUSE_SECONDS", 0.4)
+        failed_at: list[float] = []
+
+        def fails(*_: object) -> None:
+            failed_at.append(time.monotonic())
+            raise OSError("no more processes")
+
+        candidate = Candidate(store.path.with_name("leader.lock"), fails)
+        candidate.start()
+        self.until(lambda: len(failed_at) == 6)
+        candidate.stop()
+        waited = [later - earlier for earlier, later in pairwise(failed_at)]
+        for had_to_wait, least in zip(waited, (0.05, 0.1, 0.2, 0.4, 0.4), strict=True):
+            assert least <= had_to_wait < least + 0.3
+
+    def test_a_disk_that_takes_nothing_does_not_keep_a_poll_from_beginning(self, tmp_path: Path) -> None:
+        lead = Lead(os.open("/dev/full", os.O_RDWR))
+        lead.begins(T0)
+        lead.give_up()
+
+    def test_after_standing_still_the_gateway_is_asked_once_and_then_after_an_interval(
+        self, poller: Poller, source: Source, clocks: Time, tmp_path: Path
+    ) -> None:
+        waits: list[float] = []
+
+        class StandsStill(threading.Event):
+            def wait(self, timeout: float | None = None) -> bool:
+                waits.append(timeout or 0.0)
+                clocks.passes(20 * INTERVAL if len(waits) == 2 else waits[-1])
+                return len(waits) > 4
+
+        lead = Lead.take(tmp_path / "leader.lock")
+        assert lead is not None
+        poller.run(lead, StandsStill())
+        assert waits == [0.0, INTERVAL, INTERVAL, INTERVAL, INTERVAL]
 
     def test_stopping_ends_the_thread_and_waits_for_nothing(
         self, started: Callable[..., Candidate], source: Source
