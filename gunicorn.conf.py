@@ -64,6 +64,14 @@ class ThreadWorker(gthread.ThreadWorker):
                 how = socket.SHUT_RDWR if now - since > ANSWER_SECONDS else socket.SHUT_RD
                 with contextlib.suppress(OSError):
                     conn.sock.shutdown(how)
+        self._make_room()
+
+    def _make_room(self) -> None:
+        """End, for another worker to begin, when the history's file was set aside or taken away."""
+        store = getattr(self.wsgi.extensions["bridge"], "store", None)
+        if self.alive and store is not None and store.database.replaced():
+            self.log.error("The history's file is gone, or was replaced: this worker ends, another one begins with it")
+            self.alive = False
 
 
 class Logger(glogging.Logger):

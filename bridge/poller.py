@@ -54,6 +54,8 @@ class Poller:
         self._last_at = 0.0
         self._events: list[Event] = []
         self._unwritten: list[Unwritten] = []
+        self._damage: sqlite3.DatabaseError | None = None
+        """What is wrong with the log's file, where waiting does not help."""
         self._sources: Mapping[str, tuple[str, str]] | None = None
         self._rejected_lines = 0
 
@@ -67,6 +69,8 @@ class Poller:
             began = time.monotonic()
             lead.begins(self._clock())
             self.poll_once()
+            if self._damage is not None:
+                raise self._damage  # whoever begins anew sets the file aside
             if began - due > self._interval / 2:
                 due = began  # the process, or the machine, stood still: the next poll is not due at once
             due = max(due + self._interval, time.monotonic())
@@ -140,6 +144,8 @@ class Poller:
                 earlier=self._unwritten,
             )
         except sqlite3.Error as error:
+            if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
+                self._damage = error
             self._spare(poll, snapshot, error)
         else:
             if self._unwritten:

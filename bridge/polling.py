@@ -115,6 +115,8 @@ def main(descriptor: int) -> None:
     logs.capture(settings.log_level)
     log.info("polling", message="this process polls the gateway", pid=os.getpid())
     store = Store(settings.data_dir, retention_seconds=settings.history_retention_seconds)
+    if store.damage:
+        log.error("history_damaged", message=store.damage)
     metrics = OwnMetrics()
     metrics.tidy()
     poller_of(settings, store, observe=metrics.poll, parsed=metrics.parsed).run(Lead(descriptor), stop)

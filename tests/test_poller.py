@@ -432,6 +432,21 @@ class TestAnUnwritableLog:
             clocks.passes(INTERVAL)
         assert len(source.read_at) == 3
 
+    def test_a_broken_file_is_left_to_who_begins_anew_once_the_poll_is_told(
+        self, poller: Poller, store: Store, clocks: Time, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        def broken(*_: object, **__: object) -> None:
+            raise sqlite3.DatabaseError("database disk image is malformed")
+
+        monkeypatch.setattr(Store, "append", broken)
+        lead = Lead.take(tmp_path / "leader.lock")
+        assert lead is not None
+        with pytest.raises(sqlite3.DatabaseError, match="malformed"):
+            poller.run(lead, threading.Event())
+        state = read_again(store).state(clocks.wall)
+        assert state is not None
+        assert (state.poll.at, state.poll.good) == (T0, True)
+
     def test_events_that_wait_for_the_log_are_bounded(
         self, poller: Poller, source: Source, clocks: Time, locked: Callable[[], None], monkeypatch: pytest.MonkeyPatch
     ) -> None:
