@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import resource
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from bridge.web.worker_files import RESERVED_BYTES, WorkerFiles, fold, making
+from bridge.web.worker_files import RESERVED_BYTES, WorkerFiles, ended, fold, making
 from tests.web.test_exposition import Labels, labelled, read
 
 
@@ -118,3 +120,26 @@ def test_without_room_a_worker_does_not_begin_and_leaves_nothing(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert [file.name for file in tmp_path.iterdir()] == ["lock"]
+
+
+def test_one_that_dies_while_it_makes_its_files_leaves_none_that_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    counted(tmp_path, 11, ok=2.0)
+
+    def dies(_file: Path, _content: bytes) -> int:
+        raise SystemExit
+
+    monkeypatch.setattr(Path, "write_bytes", dies)
+    with pytest.raises(SystemExit), making():
+        pass
+    assert told(tmp_path)["bridge_polls_total"] == {labelled(outcome="ok"): 2.0}
+
+
+def test_one_that_has_ended_and_that_nobody_has_asked_how_is_no_more(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        for pid in (child.pid, os.getpid()):
+            counted(tmp_path, pid, ok=1.0)
+        assert ended(tmp_path) == {child.pid}
