@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import sys
 
 from bridge import configured, create_app
 from bridge.settings import ConfigurationError
+
+BOOT_ERROR = 3
+"""What tells gunicorn that a worker started anew would fare no better."""
 
 try:
     settings = configured(os.environ)
@@ -17,4 +21,8 @@ if __name__ == "__main__":
     # Not gunicorn's own script: that reads WEB_CONCURRENCY before anybody could say what is wrong with it.
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "app:app"])
 
-app = create_app(settings)
+try:
+    app = create_app(settings)
+except (OSError, sqlite3.OperationalError) as error:
+    sys.stderr.write(f"The bridge cannot start: no history can be kept in DATA_DIR={settings.data_dir}: {error}\n")
+    sys.exit(BOOT_ERROR)

@@ -16,8 +16,10 @@ from gunicorn import glogging, util
 from gunicorn.workers import gthread
 
 # The workers add up their own metrics in files in one directory; prometheus_client looks for it when it is imported.
-# In memory, if there is a place for that: a file that is mapped and finds its disk full would kill the worker.
+# In memory, if there is room: that is fast, and no disk that is full for another reason can get in the way.
 _in_memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
+if _in_memory and shutil.disk_usage(_in_memory).free < 16 * 2**20:
+    _in_memory = None
 _own_prefix = "bridge-metrics-"
 if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
     _where = None if os.environ.get("TMPDIR") else _in_memory
@@ -65,6 +67,14 @@ class ThreadWorker(gthread.ThreadWorker):
                 how = socket.SHUT_RDWR if now - since > ANSWER_SECONDS else socket.SHUT_RD
                 with contextlib.suppress(OSError):
                     conn.sock.shutdown(how)
+        self._make_room()
+
+    def _make_room(self) -> None:
+        """End, for another worker to begin, when the history's file was set aside or taken away."""
+        store = getattr(self.wsgi.extensions["bridge"], "store", None)
+        if self.alive and store is not None and store.database.replaced():
+            self.log.error("The history's file is gone, or was replaced: this worker ends, another one begins with it")
+            self.alive = False
 
 
 def write_error(connection: socket.socket, status: int, reason: str, message: str) -> None:

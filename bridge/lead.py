@@ -9,13 +9,19 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
 
 TAKEOVER_SECONDS = 0.5
 """How often a waiting worker tries for the lead."""
+LONGEST_PAUSE_SECONDS = 10.0
+"""How long a leader waits at most that fails again and again: twice as long each time."""
+STEADY_SECONDS = 60.0
+"""Work that has lasted this long counts as begun well."""
 
 log = structlog.get_logger("bridge.lead")
 
@@ -42,8 +48,9 @@ class Lead:
         os.close(self.descriptor)
 
     def begins(self, at: float) -> None:
-        """Note that a poll begins at ``at``."""
-        os.pwrite(self.descriptor, f"{at:020.3f}\n".encode(), 0)
+        """Note that a poll begins at ``at``; not where the disk is full or has turned read-only: polls go on."""
+        with suppress(OSError):
+            os.pwrite(self.descriptor, f"{at:020.3f}\n".encode(), 0)
 
     def last_began(self) -> float:
         """When any leader last began a poll; 0 when nobody ever did."""
@@ -75,12 +82,17 @@ class Candidate:
             self._thread.join(timeout_seconds)
 
     def _run(self) -> None:
+        pause = TAKEOVER_SECONDS
         while not self._stop.is_set():
+            began = time.monotonic()
             try:
                 self._try()
-            except Exception:
-                log.exception("lead_lost", message="polling failed and begins again")
-            self._stop.wait(TAKEOVER_SECONDS)
+                wait = TAKEOVER_SECONDS
+            except Exception as error:
+                wait = TAKEOVER_SECONDS if time.monotonic() - began > STEADY_SECONDS else pause
+                pause = min(2 * wait, LONGEST_PAUSE_SECONDS)
+                log.exception("lead_lost", message=f"polling failed, and begins again in {wait:g} s: {error}")
+            self._stop.wait(wait)
 
     def _try(self) -> None:
         lead = Lead.take(self._path)

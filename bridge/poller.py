@@ -54,6 +54,8 @@ class Poller:
         self._last_at = 0.0
         self._events: list[Event] = []
         self._unwritten: list[Unwritten] = []
+        self._damage: sqlite3.DatabaseError | None = None
+        """What is wrong with the log's file, where waiting does not help."""
         self._sources: Mapping[str, tuple[str, str]] | None = None
         self._rejected_lines = 0
 
@@ -64,8 +66,13 @@ class Poller:
         last_began = max(self._last_at, lead.last_began())
         due = time.monotonic() + min(self._interval, max(0.0, last_began + self._interval - now))
         while not stop.wait(max(0.0, due - time.monotonic())):
+            began = time.monotonic()
             lead.begins(self._clock())
             self.poll_once()
+            if self._damage is not None:
+                raise self._damage  # whoever begins anew sets the file aside
+            if began - due > self._interval / 2:
+                due = began  # the process, or the machine, stood still: the next poll is not due at once
             due = max(due + self._interval, time.monotonic())
 
     def resume(self) -> None:
@@ -141,6 +148,8 @@ class Poller:
                 earlier=self._unwritten,
             )
         except sqlite3.Error as error:
+            if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
+                self._damage = error
             self._spare(poll, snapshot, error)
         else:
             if self._unwritten:
@@ -161,6 +170,8 @@ class Poller:
         path = str(self._store.path)
         log.error("log_not_written", message=f"the history could not be written: {error}", path=path)
         layout, numbers = (None, None) if snapshot is None else codec.poll_numbers(snapshot)
+        if self._unwritten and layout == self._unwritten[-1].layout:
+            layout = self._unwritten[-1].layout  # with thousands of models it takes more room than the numbers
         self._unwritten = [*self._unwritten, Unwritten(poll, layout, numbers)][-MAX_POLLS_KEPT:]
         if snapshot is None:
             latest = self._store.state(poll.at)

@@ -102,15 +102,21 @@ def _end(child: subprocess.Popen[bytes], stdin: IO[bytes]) -> None:
 
 def main(descriptor: int) -> None:
     """The child: poll until told to stop, or until the leader is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the leader, which says when to stop
+    for number in (signal.SIGINT, signal.SIGTERM):  # where they go to all processes: the leader says when to stop
+        signal.signal(number, signal.SIG_IGN)
     os.nice(5)  # where processors are scarce, requests go first
-    settings: Settings = pickle.load(sys.stdin.buffer)  # noqa: S301 (the leader's own, through a pipe)
+    try:
+        settings: Settings = pickle.load(sys.stdin.buffer)  # noqa: S301 (the leader's own, through a pipe)
+    except (EOFError, pickle.UnpicklingError):
+        return  # the leader died before it had said anything
     stop = threading.Event()
     threading.Thread(target=_obey, args=(stop,), name="obey", daemon=True).start()
     logs.configure(settings.log_level)
     logs.capture(settings.log_level)
     log.info("polling", message="this process polls the gateway", pid=os.getpid())
     store = Store(settings.data_dir, retention_seconds=settings.history_retention_seconds)
+    if store.damage:
+        log.error("history_damaged", message=store.damage)
     metrics = OwnMetrics()
     metrics.tidy()
     poller_of(settings, store, observe=metrics.poll, parsed=metrics.parsed).run(Lead(descriptor), stop)
@@ -118,6 +124,7 @@ def main(descriptor: int) -> None:
 
 
 def _obey(stop: threading.Event) -> None:
-    if not sys.stdin.buffer.read(1):
-        os._exit(1)  # the leader is dead, and another one polls from now on
-    stop.set()
+    if sys.stdin.buffer.read(1):
+        stop.set()
+        time.sleep(END_SECONDS)  # then the leader would kill it; but it may be dead itself by now
+    os._exit(1)  # the leader is dead, and another one polls from now on

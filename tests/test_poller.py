@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from bridge import lead as lead_module
 from bridge import poller as poller_module
 from bridge.gateway.errors import GatewayError, GatewayUnreachable
 from bridge.history import database as database_module
 from bridge.history.store import Store
-from bridge.lead import Candidate
+from bridge.lead import Candidate, Lead
 from bridge.model import CircuitState, CounterId, Key, Signals
 from bridge.policy import Policy
 from bridge.poller import Poller
@@ -380,6 +383,60 @@ class TestAnUnwritableLog:
         poller.resume()
         assert not store.spare.path.exists()
 
+    @pytest.mark.parametrize("planted", ["pipe", "folder", "link"])
+    def test_what_others_put_where_the_state_is_shared_stops_nobody(
+        self, poller: Poller, store: Store, clocks: Time, locked: Callable[[], None], planted: str, tmp_path: Path
+    ) -> None:
+        path = store.spare.path
+        if planted == "pipe":
+            os.mkfifo(path)
+        elif planted == "folder":
+            path.mkdir()
+        else:
+            poller.poll_once()
+            (tmp_path / "state").write_bytes(path.read_bytes())
+            path.unlink()
+            path.symlink_to(tmp_path / "state")
+        try:
+            assert store.state(clocks.wall + 3600) is None
+            descriptors = len(list(Path("/proc/self/fd").iterdir()))
+            for _ in range(3):
+                assert store.state(clocks.wall + 3600) is None
+            assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
+            poller.resume()
+            for _ in range(2):
+                assert poller.poll_once().good
+                clocks.passes(INTERVAL)
+            locked()
+            assert poller.poll_once().good
+            assert times(store)[-1] == 30
+        finally:
+            if path.is_dir():
+                path.rmdir()
+
+    def test_a_clock_that_is_set_back_meanwhile_does_not_hide_what_the_log_cannot_hold(
+        self, poller: Poller, store: Store, clocks: Time, locked: Callable[[], None]
+    ) -> None:
+        locked()
+        poller.poll_once()
+        other = sqlite3.connect(store.path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        clocks.passes(INTERVAL)
+        clocks.wall -= 3600
+        poller.poll_once()
+        state = read_again(store).state(clocks.wall + 1)
+        other.close()
+        assert state is not None
+        assert (state.good_seen_at, bool(state.unwritten)) == (clocks.wall, True)
+
+    def test_polls_that_wait_share_what_they_have_in_common(
+        self, poller: Poller, source: Source, clocks: Time, locked: Callable[[], None]
+    ) -> None:
+        for _ in range(3):
+            poller.poll_once()
+            clocks.passes(INTERVAL)
+        assert len({id(one.layout) for one in poller._unwritten}) == 1
+
     def test_polls_that_wait_for_the_log_are_bounded(
         self, poller: Poller, store: Store, clocks: Time, locked: Callable[[], None], monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -402,6 +459,21 @@ class TestAnUnwritableLog:
             assert poller.poll_once().good
             clocks.passes(INTERVAL)
         assert len(source.read_at) == 3
+
+    def test_a_broken_file_is_left_to_who_begins_anew_once_the_poll_is_told(
+        self, poller: Poller, store: Store, clocks: Time, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        def broken(*_: object, **__: object) -> None:
+            raise sqlite3.DatabaseError("database disk image is malformed")
+
+        monkeypatch.setattr(Store, "append", broken)
+        lead = Lead.take(tmp_path / "leader.lock")
+        assert lead is not None
+        with pytest.raises(sqlite3.DatabaseError, match="malformed"):
+            poller.run(lead, threading.Event())
+        state = read_again(store).state(clocks.wall)
+        assert state is not None
+        assert (state.poll.at, state.poll.good) == (T0, True)
 
     def test_events_that_wait_for_the_log_are_bounded(
         self, poller: Poller, source: Source, clocks: Time, locked: Callable[[], None], monkeypatch: pytest.MonkeyPatch
@@ -500,6 +572,46 @@ class TestTheLead:
         started()
         self.until(lambda: len(source.read_at) == 1)
         assert failures == []
+
+    def test_a_leader_that_fails_again_and_again_takes_its_time(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(lead_module, "TAKEOVER_SECONDS", 0.05)
+        monkeypatch.setattr(lead_module, "LONGEST_PAUSE_SECONDS", 0.4)
+        failed_at: list[float] = []
+
+        def fails(*_: object) -> None:
+            failed_at.append(time.monotonic())
+            raise OSError("no more processes")
+
+        candidate = Candidate(store.path.with_name("leader.lock"), fails)
+        candidate.start()
+        self.until(lambda: len(failed_at) == 6)
+        candidate.stop()
+        waited = [later - earlier for earlier, later in pairwise(failed_at)]
+        for had_to_wait, least in zip(waited, (0.05, 0.1, 0.2, 0.4, 0.4), strict=True):
+            assert least <= had_to_wait < least + 0.3
+
+    def test_a_disk_that_takes_nothing_does_not_keep_a_poll_from_beginning(self, tmp_path: Path) -> None:
+        lead = Lead(os.open("/dev/full", os.O_RDWR))
+        lead.begins(T0)
+        lead.give_up()
+
+    def test_after_standing_still_the_gateway_is_asked_once_and_then_after_an_interval(
+        self, poller: Poller, source: Source, clocks: Time, tmp_path: Path
+    ) -> None:
+        waits: list[float] = []
+
+        class StandsStill(threading.Event):
+            def wait(self, timeout: float | None = None) -> bool:
+                waits.append(timeout or 0.0)
+                clocks.passes(20 * INTERVAL if len(waits) == 2 else waits[-1])
+                return len(waits) > 4
+
+        lead = Lead.take(tmp_path / "leader.lock")
+        assert lead is not None
+        poller.run(lead, StandsStill())
+        assert waits == [0.0, INTERVAL, INTERVAL, INTERVAL, INTERVAL]
 
     def test_stopping_ends_the_thread_and_waits_for_nothing(
         self, started: Callable[..., Candidate], source: Source

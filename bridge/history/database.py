@@ -63,6 +63,7 @@ class Database:
         self.changes = Changes(data_dir / "changes")
         self._local = threading.local()
         self._layouts: dict[int, codec.PollLayout] = {}
+        self._opened: tuple[int, int] | None = None
         with self.opening():
             self._prepare()
 
@@ -80,8 +81,24 @@ class Database:
             connection.close()
             self._local.connection = None
 
+    def replaced(self) -> bool:
+        """True when the file is gone, or another has its name: what is read here is no longer what is written."""
+        return self._opened is not None and self._found() != self._opened
+
+    def _found(self) -> tuple[int, int]:
+        """Which file has the name now."""
+        try:
+            status = self.path.stat()
+        except OSError:
+            return 0, 0
+        return status.st_dev, status.st_ino
+
     def _prepare(self) -> None:
         """Make the schema where there is none; set a file aside that is no database or of another version."""
+        self._opened = None
+        if not self.path.exists():  # what a file that was taken away has left is not the new one's
+            for suffix in ("-wal", "-shm"):
+                self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
         try:
             version = self.connection().execute("PRAGMA user_version").fetchone()[0]
             if version == 0:
@@ -94,6 +111,7 @@ class Database:
             found = self.connection().execute("PRAGMA quick_check(1)").fetchone()[0]
             if found != "ok":
                 self.set_aside(found)
+            self._opened = self._found()
         except sqlite3.OperationalError:
             raise
         except (sqlite3.DatabaseError, ValueError, KeyError) as error:
@@ -120,6 +138,8 @@ class Database:
         """This thread's connection, in autocommit."""
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
+            if self.replaced():
+                raise sqlite3.OperationalError("the file is gone, or another one stands in its place")
             connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")

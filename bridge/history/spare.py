@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,11 +56,7 @@ class Spare:
     def read(self) -> Spared | None:
         """What was put there last; None when nothing is there, or nothing that we wrote."""
         try:
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            with os.fdopen(descriptor, "rb") as file:
-                if os.fstat(descriptor).st_uid != os.getuid():
-                    return None
-                poll, snapshot, *rest = orjson.loads(file.read())
+            poll, snapshot, *rest = orjson.loads(self._content())
             known = None if snapshot is None else codec.load_snapshot(bytes.fromhex(snapshot))
             return Spared(Poll(**poll), known, *rest)
         except OSError:
@@ -67,5 +65,17 @@ class Spare:
             return None
 
     def clear(self) -> None:
-        """Take it away."""
-        self.path.unlink(missing_ok=True)
+        """Take it away. What others have put in its place stays: it is never read."""
+        with suppress(OSError):
+            self.path.unlink()
+
+    def _content(self) -> bytes:
+        """What the file holds, if it is a file, and ours. A pipe that somebody left there is not waited for."""
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            status = os.fstat(descriptor)
+            if status.st_uid != os.getuid() or not stat.S_ISREG(status.st_mode):
+                return b""
+            return os.read(descriptor, status.st_size)
+        finally:
+            os.close(descriptor)

@@ -135,7 +135,7 @@ class Store:
     def state(self, now: float) -> Latest | None:
         """The newest state at ``now``, also where the log could not be written."""
         latest = self.latest()
-        if latest is not None and now - latest.poll.seen_at <= GAP_INTERVALS * latest.poll.interval:
+        if latest is not None and abs(now - latest.poll.seen_at) <= GAP_INTERVALS * latest.poll.interval:
             return latest
         spared = self.spare.read()
         if spared is None or (latest is not None and spared.poll.at <= latest.poll.at):

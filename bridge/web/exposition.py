@@ -53,6 +53,14 @@ def state(view: View, size: HistorySize | None) -> bytes:
             view.stale_after_seconds,
         )
     ]
+    if view.latest is not None:
+        families.append(
+            GaugeMetricFamily(
+                "bridge_history_writable",
+                "1 while polls are written down, 0 while they wait in memory (a full disk)",
+                float(not view.latest.unwritten),
+            )
+        )
     snapshot = view.snapshot
     if snapshot is not None and not view.stale:
         families += [

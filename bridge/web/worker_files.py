@@ -11,7 +11,7 @@ import fcntl
 import os
 from collections import defaultdict
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +23,8 @@ KINDS = ("counter", "histogram")
 """What there are files of: ``counter_<pid>.db``."""
 ENDED = "ended"
 """Stands for the pid in the name of the file of all workers that have ended."""
+RESERVED_BYTES = 256 * 1024
+"""Room that a file has from the beginning: it is mapped, and to find its disk full then would kill the process."""
 
 
 class WorkerFiles(NamedTuple):
@@ -62,6 +64,8 @@ def _lives(pid: int) -> bool:
         return False
     except PermissionError:
         return True
+    with suppress(OSError, IndexError):  # one that nobody has asked how it ended counts no more
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return True
 
 
@@ -88,6 +92,7 @@ def _add_up(files: Collection[Path], into: Path) -> None:
             sums[key] += value
     new = into.with_suffix(".new")
     new.unlink(missing_ok=True)
+    _reserve(new, max(RESERVED_BYTES, *(file.stat().st_size for file in files)))
     written = MmapedDict(str(new))  # type: ignore[no-untyped-call]
     for key, value in sums.items():
         written.write_value(key, value, 0.0)  # type: ignore[no-untyped-call]
@@ -97,13 +102,31 @@ def _add_up(files: Collection[Path], into: Path) -> None:
 
 @contextmanager
 def making() -> Iterator[None]:
-    """To be held while this worker makes its files: nobody may read one that is there and not yet laid out."""
+    """To be held while this worker makes its files: nobody may read one that is there and not yet laid out.
+
+    Raises OSError when there is no room for them.
+    """
     found = WorkerFiles.find(CollectorRegistry())
     if found.folder is None:
         yield
         return
     with _locked(found.folder, fcntl.LOCK_EX):
+        for kind in KINDS:
+            _reserve(found.folder / f"{kind}_{os.getpid()}.db", RESERVED_BYTES)
         yield
+
+
+def _reserve(file: Path, size: int) -> None:
+    """Make a file of zeros, which is one without values, if there is none. Raises OSError when there is no room."""
+    if file.exists():
+        return
+    new = file.with_suffix(".reserved")
+    try:
+        new.write_bytes(bytes(size))
+        new.rename(file)
+    except OSError:
+        new.unlink(missing_ok=True)
+        raise
 
 
 @contextmanager

@@ -409,6 +409,21 @@ class TestDamage:
         file.write_bytes(content)
         self.set_aside(opened(), folder)
 
+    def test_a_file_that_was_taken_away_is_noticed_and_what_it_left_is_not_taken_for_the_new_ones(
+        self, opened: Open, folder: Path
+    ) -> None:
+        store = opened()
+        Recorder(store).good(one_provider(T0))
+        assert not store.database.replaced()
+        store.path.unlink()
+        assert store.database.replaced()
+        fresh = opened()
+        assert (fresh.damage, fresh.latest()) == ("", None)
+        Recorder(fresh).good(one_provider(T0 + 15))
+        assert store.database.replaced()
+        assert not fresh.database.replaced()
+        assert len(polls_of(opened(), 0, T0 * 2)) == 1
+
     @pytest.mark.parametrize("column", ["snapshot", "memory"])
     @pytest.mark.parametrize("content", [b"", b"noise", zlib.compress(b'{"at": 5}')], ids=["empty", "noise", "else"])
     def test_a_spoilt_checkpoint_does_not_stop_the_service(self, opened: Open, column: str, content: bytes) -> None:

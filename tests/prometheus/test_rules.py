@@ -26,6 +26,7 @@ CATEGORIES = {
     "multi_provider_degradation",
     "gateway_unreachable",
     "stale_data",
+    "history_not_written",
     "bridge_unreachable",
 }
 COMPONENTS = {"provider", "gateway", "bridge"}
@@ -101,7 +102,7 @@ def test_every_alert_says_what_it_is_with_its_numbers_and_what_to_ask_next(alert
 @ALERTS
 def test_every_alert_is_over_metrics_that_the_bridge_publishes_and_over_its_job_alone(alert: dict[str, Any]) -> None:
     selectors = re.findall(r"([a-z_0-9]+)\{([^}]*)\}", alert["expr"])
-    published = {*METRICS, "bridge_stale_after_seconds", "up"}
+    published = {*METRICS, "bridge_stale_after_seconds", "bridge_history_writable", "up"}
     assert selectors
     for metric, matchers in selectors:
         assert metric in published

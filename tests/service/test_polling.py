@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.service.harness import Gateway, Service, wait_until
+from bridge import configured
+from bridge.lead import Lead
+from bridge.polling import STOP
+from tests.service.harness import PROJECT, Gateway, Service, wait_until
 
 pytestmark = pytest.mark.service
 
@@ -78,3 +84,42 @@ def test_none_is_left_when_the_service_ends(polled: Service, sent: signal.Signal
     assert polled.process.wait(10) == 0
     wait_until(lambda: gone(child), "the polling process has ended", 1.0)
     assert time.monotonic() - began < 8.0
+    assert not polled.events("lead_lost"), "it took the end for a failure"
+
+
+class TestOneWithoutALeader:
+    """The polling process by itself; its settings come as its leader would send them."""
+
+    @pytest.fixture
+    def child(self, gateway: Gateway, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+        lead = Lead.take(tmp_path / "leader.lock")
+        assert lead is not None
+        code = f"import bridge.polling as it; it.END_SECONDS = 0.5; it.main({lead.descriptor})"
+        with subprocess.Popen(
+            [sys.executable, "-c", code],
+            cwd=PROJECT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=(lead.descriptor,),
+        ) as child:
+            lead.give_up()
+            yield child
+            child.kill()
+
+    def test_one_that_was_told_nothing_ends_without_a_word(self, child: subprocess.Popen[bytes]) -> None:
+        assert child.communicate(timeout=10) == (b"", b"")
+
+    def test_one_that_was_told_to_stop_in_the_middle_of_a_poll_ends_though_nobody_is_left_to_kill_it(
+        self, child: subprocess.Popen[bytes], gateway: Gateway, tmp_path: Path
+    ) -> None:
+        gateway.answer = "hang"
+        environment = {"GATEWAYZ_API_URL": gateway.url, "POLL_INTERVAL": "30s", "POLL_TIMEOUT": "30s"}
+        assert child.stdin is not None
+        child.stdin.write(pickle.dumps(configured({**environment, "DATA_DIR": str(tmp_path / "data")})))
+        child.stdin.flush()
+        wait_until(lambda: gateway.asked_at, "a poll hangs")
+        child.stdin.write(STOP)
+        child.stdin.close()
+        assert child.wait(3) == 1
+        assert Lead.take(tmp_path / "leader.lock") is not None

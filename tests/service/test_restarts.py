@@ -71,6 +71,18 @@ def test_the_time_without_a_service_is_a_gap_in_the_line(service: Callable[..., 
     assert values[-1] is not None
 
 
+def test_a_history_that_is_taken_away_meanwhile_is_begun_anew_by_everybody(
+    service: Callable[..., Service], gateway: Gateway, tmp_path: Path
+) -> None:
+    started = service()
+    wait_until(lambda: started.get("/ready").status == 200, "there is a first poll")
+    before, polls = set(started.workers()), len(gateway.asked_at)
+    (tmp_path / "data" / "history.sqlite").unlink()
+    wait_until(lambda: len(workers := set(started.workers())) == 2 and not workers & before, "new workers begin")
+    wait_until(lambda: len(gateway.asked_at) >= polls + 3, "polls go on")
+    assert {started.get("/ready").status for _ in range(20)} == {200}
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 def test_a_signal_ends_it_promptly_and_cleanly(service: Callable[..., Service], number: signal.Signals) -> None:
     started = service()

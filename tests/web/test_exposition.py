@@ -185,7 +185,10 @@ class TestStateOfItself:
         found = read(state(seen, None))
         assert found["bridge_exposition_samples"] == {frozenset(): 420.0}
         assert found["bridge_exposition_rejected_lines"] == {frozenset(): 3.0}
-        assert read(state(view(FULL, age=46.0), None)).keys() == {"bridge_stale_after_seconds"}
+        assert read(state(view(FULL, age=46.0), None)).keys() == {
+            "bridge_stale_after_seconds",
+            "bridge_history_writable",
+        }
 
     def test_the_age_at_which_data_is_stale_is_always_told(self) -> None:
         assert read(state(View(AT, None, 45.0), None)) == {"bridge_stale_after_seconds": {frozenset(): 45.0}}

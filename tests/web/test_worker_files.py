@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import fcntl
+import os
+import resource
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -11,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from bridge.web.worker_files import WorkerFiles, fold, making
+from bridge.web.worker_files import RESERVED_BYTES, WorkerFiles, ended, fold, making
 from tests.web.test_exposition import Labels, labelled, read
 
 
@@ -87,3 +91,55 @@ def test_a_worker_that_is_just_making_its_files_is_waited_for(tmp_path: Path, mo
         counted(tmp_path, 11, ok=5.0)
     reader.join(5)
     assert answers[0]["bridge_polls_total"] == {labelled(outcome="ok"): 5.0}
+
+
+def test_a_worker_has_room_for_what_it_will_count_before_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    with making():
+        files = sorted(tmp_path.glob("*.db"))
+        assert [file.name for file in files] == [f"counter_{os.getpid()}.db", f"histogram_{os.getpid()}.db"]
+        assert all(file.stat().st_blocks * 512 >= RESERVED_BYTES for file in files)
+    assert told(tmp_path) == {}
+    counted(tmp_path, os.getpid(), ok=2.0)
+    with making():
+        pass
+    assert told(tmp_path)["bridge_polls_total"] == {labelled(outcome="ok"): 2.0}, "what is there stays"
+
+
+def test_without_room_a_worker_does_not_begin_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (RESERVED_BYTES // 2, limits[1]))
+    try:
+        with pytest.raises(OSError, match="too large"), making():
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [file.name for file in tmp_path.iterdir()] == ["lock"]
+
+
+def test_one_that_dies_while_it_makes_its_files_leaves_none_that_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    counted(tmp_path, 11, ok=2.0)
+
+    def dies(_file: Path, _content: bytes) -> int:
+        raise SystemExit
+
+    monkeypatch.setattr(Path, "write_bytes", dies)
+    with pytest.raises(SystemExit), making():
+        pass
+    assert told(tmp_path)["bridge_polls_total"] == {labelled(outcome="ok"): 2.0}
+
+
+def test_one_that_has_ended_and_that_nobody_has_asked_how_is_no_more(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        for pid in (child.pid, os.getpid()):
+            counted(tmp_path, pid, ok=1.0)
+        assert ended(tmp_path) == {child.pid}
