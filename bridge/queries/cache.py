@@ -29,16 +29,15 @@ class AnswerCache:
     def __init__(self, max_bytes: int = CACHE_BYTES, *, observe: Callable[[bool], None] = lambda _: None) -> None:
         """``observe`` is told of every look into the cache whether it found something."""
         self._lock = threading.Lock()
-        self._entries: LRUCache[bytes, bytes] = LRUCache(max_bytes, getsizeof=lambda it: len(it) + KEY_BYTES)
+        self._entries: LRUCache[Hashable, bytes] = LRUCache(max_bytes, getsizeof=lambda it: len(it) + KEY_BYTES)
         self._observe = observe
         self.hits = 0
         self.misses = 0
 
     def get(self, key: Hashable) -> bytes | None:
-        """The answer kept under this key."""
-        short = _digest(key)
+        """The answer kept under this key, which is short: see ``short``."""
         with self._lock:
-            found = self._entries.get(short)
+            found = self._entries.get(key)
             if found is None:
                 self.misses += 1
             else:
@@ -49,14 +48,13 @@ class AnswerCache:
     def put(self, key: Hashable, answer: bytes) -> None:
         """Keep an answer; one larger than a quarter of the cache is not worth it."""
         if len(answer) <= self._entries.maxsize // 4:
-            short = _digest(key)
             with self._lock:
-                self._entries[short] = answer
+                self._entries[key] = answer
 
 
-def _digest(key: Hashable) -> bytes:
+def short(key: bytes) -> bytes:
     """A key in few bytes: what a client sends can be a thousand times as long as its answer."""
-    return blake2b(repr(key).encode(), digest_size=16).digest()
+    return key if len(key) <= KEY_BYTES // 2 else blake2b(key, digest_size=16).digest()
 
 
 def moment(view: View) -> Hashable | None:
@@ -74,7 +72,8 @@ def canonical(request: Request, view: View, recorded: Recorded | None) -> Hashab
     now = moment(view)
     if now is None:
         return None
-    return request.asks, request.filters, request.steps, now if recorded is None else recorded.extent()
+    asked = request.asks, request.filters, request.steps, now if recorded is None else recorded.extent()
+    return short(repr(asked).encode())
 
 
 def keepable(answers: list[Answer], view: View, recorded: Recorded | None = None) -> bool:

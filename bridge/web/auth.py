@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hmac
 from base64 import b64encode
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
 
 from flask import Flask, Response, request
 
@@ -38,13 +39,18 @@ def register(app: Flask, settings: Settings) -> None:
     if settings.cors_origins:
         _allow(app, settings.cors_origins)
 
-    @app.after_request
-    def common_headers(response: Response) -> Response:
-        headers = response.headers
-        if "Cache-Control" not in headers:
-            headers.add("Cache-Control", "no-store")
-        headers.add("X-Content-Type-Options", "nosniff")
-        return response
+    answer = app.wsgi_app
+
+    def with_common_headers(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
+            if not any(name == "Cache-Control" for name, _ in headers):
+                headers.append(("Cache-Control", "no-store"))
+            headers.append(("X-Content-Type-Options", "nosniff"))
+            return start_response(status, headers, *error)
+
+        return answer(environ, start)
+
+    app.wsgi_app = with_common_headers  # type: ignore[method-assign]
 
 
 def _refused(given: bytes, *, with_password: bool) -> Response:

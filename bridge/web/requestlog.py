@@ -11,7 +11,7 @@ import logging
 import random
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from flask import Flask, Response, has_request_context, request
@@ -43,9 +43,14 @@ def register(app: Flask, metrics: OwnMetrics, level: str) -> None:
     shown = {name.lower(): number >= logging.getLevelNamesMapping()[level] for name, number in _LEVELS.items()}
     answer = app.wsgi_app
 
-    def timed(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    def timed(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         environ[_STARTED] = time.perf_counter()
-        return answer(environ, start_response)
+
+        def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
+            headers.append(("X-Request-ID", _request_id(environ)))
+            return start_response(status, headers, *error)
+
+        return answer(environ, start)
 
     app.wsgi_app = timed  # type: ignore[method-assign]
 
@@ -57,7 +62,6 @@ def register(app: Flask, metrics: OwnMetrics, level: str) -> None:
         endpoint = NO_ROUTE if rule is None else rule.rule
         method = asked.method if asked.method in METHODS else "other"
         metrics.request(endpoint, method, status, seconds)
-        response.headers["X-Request-ID"] = _request_id(environ)
         said = _level(status, endpoint, seconds)
         if shown[said]:
             _write(said, environ, endpoint, method, status, seconds)
