@@ -1,7 +1,7 @@
 # make run    serve the bridge on http://localhost:5050 (with a demo gateway, unless GATEWAYZ_API_URL is set)
 # make test   everything that must hold before a commit: lint, types, layers, tests
 # make lint   the same without the tests
-# make bench  measure the bridge against its peers: nine minutes, a table, and whether every figure was reached
+# make bench  measure the bridge against its peers: six minutes, a table, and whether every figure was reached
 # make dashboards  write the Grafana dashboards anew, from grafana/generate
 # make setup  only install what those need, into .venv
 

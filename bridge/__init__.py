@@ -16,7 +16,19 @@ from bridge.history.remote import RemoteHistory
 from bridge.history.store import Store
 from bridge.queries.cache import AnswerCache
 from bridge.settings import ConfigurationError, Settings, load
-from bridge.web import auth, compression, counts, errors, events, oncall, operations, requestlog, simplejson, simpod
+from bridge.web import (
+    auth,
+    compression,
+    counts,
+    errors,
+    events,
+    oncall,
+    operations,
+    ready,
+    requestlog,
+    simplejson,
+    simpod,
+)
 from bridge.web.names import NameConverter
 
 MAX_BODY_BYTES = 1024 * 1024
@@ -61,10 +73,12 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.time) ->
     app.extensions["bridge"] = Bridge(
         settings, store, clock, AnswerCache(observe=metrics.lookup), metrics, remote=_remote_history(settings)
     )
-    requestlog.register(app, metrics, settings.log_level)
+    credentials = auth.Credentials(settings)
     compression.register(app)
-    auth.register(app, settings)
     errors.register(app)
+    ready.register(app, credentials)
+    auth.register(app, settings, credentials)
+    requestlog.register(app, metrics, settings.log_level)
     for face in (oncall, simplejson, events, simpod, operations):
         app.register_blueprint(face.blueprint)
         app.register_blueprint(face.blueprint, url_prefix="/api", name=f"api_{face.blueprint.name}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 from base64 import b64encode
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from flask import Flask, Response, request
@@ -15,26 +15,35 @@ from bridge.web.errors import error_response
 OPEN_PATHS = frozenset({"/health", "/api/health"})
 
 
-def register(app: Flask, settings: Settings) -> None:
+class Credentials:
+    """What a request must carry; nothing where no credential is set."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._accepted = []
+        if settings.bridge_token:
+            self._accepted.append(f"Bearer {settings.bridge_token}".encode())
+        if settings.bridge_basic_auth:
+            self._accepted.append(b"Basic " + b64encode(settings.bridge_basic_auth.encode()))
+
+    def fit(self, environ: Mapping[str, Any]) -> bool:
+        """True for a request that may be answered."""
+        if not self._accepted:
+            return True
+        given = environ.get("HTTP_AUTHORIZATION", "").encode()
+        return bool(sum(hmac.compare_digest(given, credential) for credential in self._accepted))
+
+
+def register(app: Flask, settings: Settings, credentials: Credentials) -> None:
     """Ask for the credential on every route but ``/health``, before anything of the body is read."""
-    accepted = []
-    if settings.bridge_token:
-        accepted.append(f"Bearer {settings.bridge_token}".encode())
-    if settings.bridge_basic_auth:
-        accepted.append(b"Basic " + b64encode(settings.bridge_basic_auth.encode()))
 
-    if accepted or settings.cors_origins:
-
-        @app.before_request
-        def check() -> Response | None:
-            if settings.cors_origins and request.method == "OPTIONS":
-                return Response(status=204)
-            if not accepted or request.path.rstrip("/") in OPEN_PATHS:
-                return None
-            given = request.headers.get("Authorization", "").encode()
-            if sum(hmac.compare_digest(given, credential) for credential in accepted):
-                return None
-            return _refused(given, with_password=settings.bridge_basic_auth is not None)
+    @app.before_request
+    def check() -> Response | None:
+        if settings.cors_origins and request.method == "OPTIONS":
+            return Response(status=204)
+        if credentials.fit(request.environ) or request.path.rstrip("/") in OPEN_PATHS:
+            return None
+        given = request.headers.get("Authorization", "").encode()
+        return _refused(given, with_password=settings.bridge_basic_auth is not None)
 
     if settings.cors_origins:
         _allow(app, settings.cors_origins)

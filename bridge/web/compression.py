@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from flask import Flask, Request, Response
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Flask, Response
 from flask.globals import request_ctx
 from isal import igzip
+from werkzeug.datastructures import Accept
+from werkzeug.http import parse_accept_header
 
 MIN_BYTES = 1400
 """What fits one packet is not worth it."""
@@ -17,10 +22,10 @@ def register(app: Flask) -> None:
     app.after_request(_compress)
 
 
-def wanted(asking: Request) -> bool:
+def wanted(environ: Mapping[str, Any]) -> bool:
     """True when a client takes gzip."""
-    said = asking.environ.get("HTTP_ACCEPT_ENCODING", "")
-    return "gzip" in said and asking.accept_encodings["gzip"] > 0
+    said = environ.get("HTTP_ACCEPT_ENCODING", "")
+    return "gzip" in said and parse_accept_header(said, Accept)["gzip"] > 0
 
 
 def compressed(body: bytes) -> bytes:
@@ -35,13 +40,13 @@ def is_compressed(body: bytes) -> bool:
 
 def _compress(response: Response) -> Response:
     asked = request_ctx.request  # one look for it, where flask.request would look for each of its attributes
-    if asked.method == "POST" and not wanted(asked):  # nobody caches that, so there is nothing to say either
+    if asked.method == "POST" and not wanted(asked.environ):  # nobody caches that, so there is nothing to say either
         return response
     size = response.content_length or 0  # nobody knows it of what is streamed
     if size < MIN_BYTES or response.direct_passthrough or "Content-Encoding" in response.headers:
         return response
     response.vary.add("Accept-Encoding")
-    if wanted(asked):
+    if wanted(asked.environ):
         response.set_data(igzip.compress(response.get_data(), LEVEL, mtime=0))
         response.headers["Content-Encoding"] = "gzip"
     return response

@@ -14,8 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from flask import Flask, Response, has_request_context, request
-from flask.globals import request_ctx
+from flask import Flask, Request, has_request_context, request
 
 from bridge import logs
 from bridge.web.counts import OwnMetrics
@@ -28,7 +27,8 @@ NOT_READY = 503
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 NO_ROUTE = "none"
 
-_STARTED = "bridge.started"
+ENDPOINT = "bridge.endpoint"
+"""Where a request's environment says which route answers it, if Flask was not asked."""
 _REQUEST_ID = "bridge.request_id"
 _TROUBLE = "bridge.trouble"
 _SANE = re.compile(r"[A-Za-z0-9._~:+/=@-]{1,128}")
@@ -36,7 +36,7 @@ _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]
 
 
 def register(app: Flask, metrics: OwnMetrics, level: str) -> None:
-    """Count and log every request of the application. To be registered first: then it sees what other hooks answer.
+    """Count and log every request of the application. To be registered last: then it sees what goes out.
 
     ``level`` as ``INFO``: what is below is not written.
     """
@@ -44,28 +44,31 @@ def register(app: Flask, metrics: OwnMetrics, level: str) -> None:
     answer = app.wsgi_app
 
     def timed(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        environ[_STARTED] = time.perf_counter()
+        began = time.perf_counter()
 
         def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
             headers.append(("X-Request-ID", _request_id(environ)))
+            tell(environ, int(status[:3]), time.perf_counter() - began)
             return start_response(status, headers, *error)
 
         return answer(environ, start)
 
-    app.wsgi_app = timed  # type: ignore[method-assign]
-
-    @app.after_request
-    def answered(response: Response) -> Response:
-        asked = request_ctx.request  # one look for it, where flask.request would look for each of its attributes
-        environ, rule, status = asked.environ, asked.url_rule, response.status_code
-        seconds = time.perf_counter() - environ[_STARTED]
-        endpoint = NO_ROUTE if rule is None else rule.rule
-        method = asked.method if asked.method in METHODS else "other"
+    def tell(environ: dict[str, Any], status: int, seconds: float) -> None:
+        endpoint = environ.get(ENDPOINT) or _rule(environ)
+        method = environ["REQUEST_METHOD"]
+        method = method if method in METHODS else "other"
         metrics.request(endpoint, method, status, seconds)
         said = _level(status, endpoint, seconds)
         if shown[said]:
             _write(said, environ, endpoint, method, status, seconds)
-        return response
+
+    app.wsgi_app = timed  # type: ignore[method-assign]
+
+
+def _rule(environ: Mapping[str, Any]) -> str:
+    """The template of the route that answers a request."""
+    asked: Request | None = environ.get("werkzeug.request")
+    return NO_ROUTE if asked is None or asked.url_rule is None else asked.url_rule.rule
 
 
 def _write(level: str, environ: dict[str, Any], endpoint: str, method: str, status: int, seconds: float) -> None:

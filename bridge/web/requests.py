@@ -42,6 +42,19 @@ class AnnotationRequest:
     echo: bytes
 
 
+def short_body(environ: dict[str, Any]) -> bytes:
+    """A body of usual size, read at once; empty for every other: nothing is read of that, unless it breaks off."""
+    length = environ.get("CONTENT_LENGTH", "")
+    usual = 1 <= len(length) <= SHORT_BODY_DIGITS and length.isdecimal() and "HTTP_TRANSFER_ENCODING" not in environ
+    if not usual:
+        return b""
+    body: bytes = environ["wsgi.input"].read(int(length))
+    if len(body) != int(length):
+        return b""
+    environ[_BODY] = body
+    return body
+
+
 def whole_body(request: HttpRequest) -> bytes:
     """The request's body.
 
@@ -49,20 +62,7 @@ def whole_body(request: HttpRequest) -> bytes:
     """
     body: bytes | None = request.environ.get(_BODY)
     if body is None:
-        body = request.environ[_BODY] = _short_body(request) or _any_body(request)
-    return body
-
-
-def _short_body(request: HttpRequest) -> bytes:
-    """A body of usual size, read at once; empty for every other, and then nothing is read."""
-    length = request.environ.get("CONTENT_LENGTH", "")
-    if not (1 <= len(length) <= SHORT_BODY_DIGITS and length.isdecimal()):
-        return b""
-    if "HTTP_TRANSFER_ENCODING" in request.environ:
-        return b""
-    body: bytes = request.environ["wsgi.input"].read(int(length))
-    if len(body) != int(length):
-        raise ApiError(400, "the body breaks off", HINTS[400])
+        body = request.environ[_BODY] = _any_body(request)
     return body
 
 

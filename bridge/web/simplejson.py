@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from flask import Blueprint, Response, request
-from flask.globals import request_ctx
 
 from bridge.bridge import current_bridge
 from bridge.queries import answer as answers
@@ -12,7 +11,7 @@ from bridge.queries.search import TAG_KEYS, search, values
 from bridge.queries.series import Recorded
 from bridge.queries.targets import TargetError
 from bridge.queries.view import View
-from bridge.web import compression, formats, requests, rows, text
+from bridge.web import compression, formats, ready, requests, rows, text
 from bridge.web.errors import ApiError
 
 blueprint = Blueprint("simplejson", __name__)
@@ -30,17 +29,13 @@ def query() -> Response:
     """Series and tables for Grafana's panels: an array, one entry a series or table."""
     bridge = current_bridge()
     view = bridge.view()
-    sent = request_ctx.request  # one look for it, where flask.request would look for each of its attributes
-    key = (cache.short(requests.whole_body(sent)), cache.moment(view), compression.wanted(sent))
-    ready = None if key[1] is None else bridge.answers.get(key)
-    if ready is not None:
-        return formats.ready_json(ready)
     asked = requests.from_body(requests.json_object(request), view.now)
     recorded = _recorded_for(asked, view)
-    ready, keep = _answered(asked, view, recorded)
-    if keep and not asked.relative:
-        bridge.answers.put(key, ready)
-    return formats.warned(formats.ready_json(ready), recorded)
+    answered, keep = _answered(asked, view, recorded)
+    key = ready.key_of(request.environ)
+    if keep and not asked.relative and key is not None:
+        bridge.answers.put(key, answered)
+    return formats.warned(formats.ready_json(answered), recorded)
 
 
 @blueprint.get("/query")
@@ -68,20 +63,20 @@ def _recorded_for(asked: answers.Request, view: View) -> Recorded | None:
 def _answered(asked: answers.Request, view: View, recorded: Recorded | None) -> tuple[bytes, bool]:
     """An answer's JSON, gzipped for who takes it so, and whether it holds until the next poll; cached where it does."""
     bridge = current_bridge()
-    gzipped = compression.wanted(request)
+    gzipped = compression.wanted(request.environ)
     canonical = cache.canonical(asked, view, recorded)
     key = None if canonical is None else (canonical, gzipped)
-    ready = None if key is None else bridge.answers.get(key)
-    if ready is not None:
-        return ready, True
+    found = None if key is None else bridge.answers.get(key)
+    if found is not None:
+        return found, True
     answered = answers.answer(asked, view, bridge.store, recorded)
-    ready = formats.json_bytes(formats.simple_json(answered))
+    found = formats.json_bytes(formats.simple_json(answered))
     if gzipped:
-        ready = compression.compressed(ready)
+        found = compression.compressed(found)
     keep = key is not None and cache.keepable(answered, view, recorded)
     if keep:
-        bridge.answers.put(key, ready)
-    return ready, keep
+        bridge.answers.put(key, found)
+    return found, keep
 
 
 @blueprint.post("/tag-keys")

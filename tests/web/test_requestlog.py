@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import time
 import timeit
 from collections.abc import Callable
 from typing import Any
@@ -239,10 +238,9 @@ def test_lines_written_while_a_request_is_answered_carry_its_ids(
     assert request["request_id"] == "mine"
 
 
-def test_a_line_costs_less_than_the_request_it_tells_of(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    [logged] = [hook for hook in site.app.after_request_funcs[None] if hook.__module__ == requestlog.__name__]
-    environ = {"bridge.started": time.perf_counter()}
-    with site.app.test_request_context("/providers", environ_overrides=environ):
-        response = site.app.response_class(b"{}")
-        best = min(timeit.repeat(lambda: logged(response), number=2000, repeat=5)) / 2000
-    assert best < 50e-6, "some 6 µs are usual"
+def test_a_line_costs_less_than_the_request_it_tells_of(site: Site) -> None:
+    environ: dict[str, Any] = {}
+    told = timeit.repeat(
+        lambda: requestlog._write("info", environ, "/providers", "GET", 200, 0.001), number=2000, repeat=5
+    )
+    assert min(told) / 2000 < 50e-6, "some 6 µs are usual"
