@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from itertools import chain, groupby
-
-import numpy as np
-from numpy.typing import NDArray
+from itertools import groupby
 
 from bridge.history.store import Store
 from bridge.model import Event, Key
+from bridge.queries.outages import OUT, Outage, Reach, outages
 from bridge.queries.selection import Selection
 from bridge.queries.targets import Matcher
 from bridge.queries.timerange import TimeRange
@@ -33,8 +30,6 @@ OUTAGES_A_DAY_WHEN_CROWDED = 20
 """Outages of one circuit on one day (UTC) that are still drawn one by one."""
 DAY_SECONDS = 86_400.0
 
-_OUT = frozenset({"OPEN", "HALF_OPEN", "down"})
-"""The states an outage consists of: a circuit's, and the gateway's."""
 _GATEWAY = Key("")
 _COLOURS = {
     "OPEN": "alerting",
@@ -45,7 +40,6 @@ _COLOURS = {
     "present": "ok",
 }
 """Grafana's words for red, yellow and green; whatever is not here is ``no_data``, grey."""
-_ENDINGS = {"CLOSED": "closed", "": "gone", "up": "back"}
 _ROSTER_TITLES = {"present": "appeared", "absent": "vanished"}
 
 
@@ -108,80 +102,11 @@ class _Drawn:
     build: Callable[[], Annotation]
 
 
-# From events to outages
-
-
-@dataclass(slots=True)
-class Outage:
-    """A circuit that was not closed, or the gateway that was down, from ``start`` to ``end`` (epoch seconds)."""
-
-    key: Key
-    start: float
-    first_event: float
-    """When its first recorded event was. No other outage of its circuit has one then."""
-    uncertain: str
-    """Why it may have begun before ``start``; empty where it did not."""
-    reason: str
-    """Why it began; empty where that is no longer recorded."""
-    end: float
-    present: str
-    """The state it is in, or was in last."""
-    was_open: bool = False
-    over: bool = False
-    ending: str = ""
-    opened: int = 0
-    tried: int = 0
-
-    @property
-    def state(self) -> str:
-        """The state it is drawn with: the present one while it lasts, then the worst it was seen in."""
-        return self.present if not self.over or not self.was_open else "OPEN"
-
-    def take(self, event: Event) -> None:
-        """Go on with its next event."""
-        self.end = event.at
-        self.over = event.after not in _OUT
-        self.ending = f"{_ENDINGS[event.after]}: {event.reason}" if self.over else ""
-        self.was_open |= "OPEN" in (event.before, event.after)
-        if not self.over:
-            self.present = event.after
-            self.opened += event.after != "HALF_OPEN"
-            self.tried += event.after == "HALF_OPEN"
-
-
-def outages(key: Key, events: Sequence[Event], window: TimeRange, kept_since: float, began: float) -> list[Outage]:
-    """The outages that one circuit's events (oldest first, none after the window) tell of; no two of them touch.
-
-    ``began`` is when the present outage began, as far as that is known otherwise, else infinite. An outage that
-    lasts ends with the window. Where an outage is over and the next begins in the same poll, it was never seen over:
-    they are one.
-    """
-    found: list[Outage] = []
-    for event in events:
-        if found and not found[-1].over and event.before not in _OUT:
-            # Its closing was not written down, so it ends where it was last known to last.
-            found[-1].over, found[-1].ending = True, "its end is not recorded"
-        if event is events[0] and event.before in _OUT:
-            known = began <= event.at
-            start = began if known else min(event.at, max(window.start, kept_since))
-            reason = event.reason if event.after in ("OPEN", "down") else ""
-            uncertain = "" if known else "it began before what is still recorded"
-            found.append(Outage(key, start, event.at, uncertain, reason, event.at, event.before))
-        elif event.after in _OUT and (not found or (found[-1].over and found[-1].end < event.at)):
-            uncertain = "" if event.before else "it was so at first sight"
-            found.append(Outage(key, event.at, event.at, uncertain, event.reason, event.at, event.after))
-        if found and (event.after in _OUT or not found[-1].over):
-            found[-1].take(event)
-    if found and not found[-1].over:
-        found[-1].end = window.end
-    return [one for one in found if one.end >= window.start]
-
-
 def _gateway_outages(scene: _Scene) -> list[_Drawn]:
     """The gateway's outages. They are every provider's, so a selector on providers is not asked."""
     if "gateway" not in scene.selection.kinds:
         return []
-    events = scene.store.events_from_outages(scene.window.start, scene.window.end, "gateway", _OUT)
+    events = scene.store.events_from_outages(scene.window.start, scene.window.end, "gateway", OUT)
     latest = scene.view.latest
     failing_since = latest.failing_since if latest else None
     if latest and failing_since is not None and failing_since <= scene.window.end and not _lasts(events):
@@ -192,7 +117,7 @@ def _gateway_outages(scene: _Scene) -> list[_Drawn]:
 
 
 def _lasts(events: Sequence[Event]) -> bool:
-    return bool(events) and events[-1].after in _OUT
+    return bool(events) and events[-1].after in OUT
 
 
 def _circuit_outages(scene: _Scene, *, others: int) -> list[_Drawn]:
@@ -200,7 +125,7 @@ def _circuit_outages(scene: _Scene, *, others: int) -> list[_Drawn]:
     if "circuit" not in scene.selection.kinds:
         return []
     by_circuit: dict[Key, list[Event]] = {}
-    for event in scene.store.events_from_outages(scene.window.start, scene.window.end, "circuit", _OUT):
+    for event in scene.store.events_from_outages(scene.window.start, scene.window.end, "circuit", OUT):
         by_circuit.setdefault(Key(event.provider, event.model), []).append(event)
     snapshot = scene.view.snapshot
     opened = {circuit.key: circuit.first_opened for circuit in snapshot.circuits} if snapshot else {}
@@ -211,7 +136,7 @@ def _circuit_outages(scene: _Scene, *, others: int) -> list[_Drawn]:
     ]
     crowded = others + sum(map(len, found)) > CROWDED_EVENTS
     most = OUTAGES_A_DAY_WHEN_CROWDED if crowded else OUTAGES_A_DAY
-    reach = _Reach(by_circuit)
+    reach = Reach(by_circuit)
     drawn: list[_Drawn] = []
     for of_circuit in found:
         for day, those in groupby(of_circuit, key=lambda one: one.start // DAY_SECONDS):
@@ -237,55 +162,7 @@ def _changes(scene: _Scene) -> list[_Drawn]:
     ]
 
 
-class _Reach:
-    """How many of its provider's circuits were out with one: whether it was one model, or all of them."""
-
-    def __init__(self, by_circuit: Mapping[Key, Sequence[Event]]) -> None:
-        self._by_circuit = by_circuit
-        self._circuits: dict[str, list[Key]] = {}
-        for key in by_circuit:
-            self._circuits.setdefault(key.provider, []).append(key)
-        self._counts: dict[str, tuple[list[float], NDArray[np.int64], NDArray[np.int64]]] = {}
-
-    def told(self, key: Key, start: float, end: float) -> str:
-        """In words, for the worst moment from ``start`` to ``end``."""
-        if not key.model:
-            return "this breaker is the whole provider's"
-        if key.provider not in self._counts:
-            self._counts[key.provider] = self._count(key.provider)
-        times, out, known = self._counts[key.provider]
-        first = bisect_right(times, start) - 1
-        worst = first + int(np.argmax(out[first : max(first + 1, bisect_left(times, end))]))
-        open_circuits = max(1, int(out[worst]))
-        circuits = max(open_circuits, int(known[worst]))
-        if circuits == 1:
-            return f"{key.provider} has no other circuit"
-        return f"{open_circuits} of {circuits} circuits of {key.provider} open at worst"
-
-    def _count(self, provider: str) -> tuple[list[float], NDArray[np.int64], NDArray[np.int64]]:
-        """Times, and from each on how many circuits of the provider were out, and how many there were."""
-        histories = {key: self._by_circuit[key] for key in self._circuits[provider]}
-        states = {key: history[0].before for key, history in histories.items() if history[0].before}
-        out_now = sum(state in _OUT for state in states.values())
-        times, out, known = [-math.inf], [out_now], [len(states)]
-        for event in sorted(chain.from_iterable(histories.values()), key=lambda event: event.at):
-            key = Key(event.provider, event.model)
-            out_now += (event.after in _OUT) - (states.get(key) in _OUT)
-            states[key] = event.after
-            if not event.after:
-                del states[key]
-            if event.at > times[-1]:
-                times.append(event.at)
-                out.append(0)
-                known.append(0)
-            out[-1], known[-1] = out_now, len(states)
-        return times, np.array(out), np.array(known)
-
-
-# In words
-
-
-def _circuit_region(outage: Outage, scene: _Scene, reach: _Reach) -> Annotation:
+def _circuit_region(outage: Outage, scene: _Scene, reach: Reach) -> Annotation:
     key, state = outage.key, outage.state
     again = outage.tried or outage.opened > 1
     counted = "" if outage.first_event == outage.start else "at least "
@@ -307,7 +184,7 @@ def _circuit_region(outage: Outage, scene: _Scene, reach: _Reach) -> Annotation:
     )
 
 
-def _flapping_region(of_day: Sequence[Outage], day: int, scene: _Scene, reach: _Reach) -> Annotation:
+def _flapping_region(of_day: Sequence[Outage], day: int, scene: _Scene, reach: Reach) -> Annotation:
     first, last = of_day[0], of_day[-1]
     opened = sum(max(1, one.opened) for one in of_day)
     said = [
