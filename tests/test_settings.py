@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.policy import BreakerPolicy, Policy
-from bridge.settings import ConfigurationError, Settings, load, parse_duration, parse_size
+from bridge.settings import ConfigurationError, Settings, load
+from bridge.variables import parse_duration, parse_size
 
 URL = "https://gateway.example.com"
 SECRETS = {
