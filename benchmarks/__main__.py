@@ -20,7 +20,8 @@ from pathlib import Path
 
 from benchmarks import answers, growth, reading, service
 from benchmarks.bench import QUICK, Bench, Sizes
-from benchmarks.harness import BenchmarkError, Row
+from benchmarks.harness import Row
+from benchmarks.servers import BenchmarkError
 
 LINES: Mapping[str, Callable[[Bench], Iterator[Row]]] = {
     "latest": answers.latest,

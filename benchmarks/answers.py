@@ -10,20 +10,9 @@ from statistics import median
 
 from benchmarks import history, prometheus
 from benchmarks.bench import HOUR, Bench
-from benchmarks.harness import (
-    BenchmarkError,
-    Row,
-    Server,
-    Watch,
-    alternately,
-    bare,
-    bridge,
-    fetch,
-    gateway_of,
-    load,
-    raw_request,
-)
+from benchmarks.harness import Row, Watch, alternately, load, raw_request
 from benchmarks.history import METRIC, History
+from benchmarks.servers import BenchmarkError, Server, bare, bridge, fetch, gateway_of
 
 LATEST = {"targets": [{"target": METRIC, "refId": "A"}]}
 POINTS = 1000

@@ -8,8 +8,8 @@ from functools import cached_property
 from pathlib import Path
 
 from benchmarks import history, prometheus
-from benchmarks.harness import Server
 from benchmarks.history import History
+from benchmarks.servers import Server
 
 HOUR = 3600.0
 SPARE_SECONDS = 4 * HOUR

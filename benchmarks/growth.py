@@ -9,8 +9,9 @@ from statistics import median
 
 from benchmarks.answers import SHIFT_SECONDS, bridge_over, range_request
 from benchmarks.bench import Bench
-from benchmarks.harness import Row, Server, alternately, load
+from benchmarks.harness import Row, alternately, load
 from benchmarks.reading import Reading
+from benchmarks.servers import Server
 
 MOST = 12.0
 

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlencode
 
-from benchmarks.harness import BenchmarkError, Server, free_port, raw_request, serve
+from benchmarks.harness import raw_request
 from benchmarks.history import METRIC, History
+from benchmarks.servers import BenchmarkError, Server, free_port, serve
 
 BLOCK_DURATION = "24h"
 """Blocks as large as compaction would make them within a day; nothing is left to compact while it is measured."""

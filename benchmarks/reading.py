@@ -14,18 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from benchmarks.answers import LATEST
 from benchmarks.bench import Bench
 from benchmarks.expositions import exposition, models_for
-from benchmarks.harness import (
-    BenchmarkError,
-    Row,
-    Server,
-    alternately,
-    bridge,
-    fetch,
-    gateway_of,
-    load,
-    percentile,
-    raw_request,
-)
+from benchmarks.harness import Row, alternately, load, percentile, raw_request
+from benchmarks.servers import BenchmarkError, Server, bridge, fetch, gateway_of
 from benchmarks.source import Hand, source_of
 from bridge.model import Signals
 

@@ -11,18 +11,8 @@ from statistics import median
 from benchmarks import history
 from benchmarks.answers import LATEST, range_body, range_request
 from benchmarks.bench import HOUR, Bench
-from benchmarks.harness import (
-    BenchmarkError,
-    Row,
-    Server,
-    bridge,
-    fetch,
-    gateway_of,
-    load,
-    memory_mib,
-    raw_request,
-    wait_for,
-)
+from benchmarks.harness import Row, load, raw_request
+from benchmarks.servers import BenchmarkError, Server, bridge, fetch, gateway_of, memory_mib, wait_for
 
 READY_SECONDS = 1.0
 WORKER_MIB = 120.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from bridge.gateway import dialect
+from bridge.gateway import dialect_file
 from bridge.gateway.client import Fetched, GatewayClient
 from bridge.gateway.source import GatewaySource
 
@@ -25,4 +25,4 @@ class Hand:
 
 def source_of(hand: Hand) -> GatewaySource:
     """The source that the poller reads, all dialects tried."""
-    return GatewaySource(cast(GatewayClient, hand), dialect.select("auto"))
+    return GatewaySource(cast(GatewayClient, hand), dialect_file.select("auto"))
