@@ -11,7 +11,7 @@ from flask import Flask
 
 from bridge import logs
 from bridge.bridge import Bridge
-from bridge.gateway import dialect
+from bridge.gateway import dialect_file
 from bridge.history.remote import RemoteHistory
 from bridge.history.store import Store
 from bridge.queries.cache import AnswerCache
@@ -49,8 +49,8 @@ def configured(environ: Mapping[str, str]) -> Settings:
     """
     settings = load(environ)
     try:
-        dialect.select(settings.dialect)
-    except dialect.DialectError as error:
+        dialect_file.select(settings.dialect)
+    except dialect_file.DialectError as error:
         raise ConfigurationError([f"GATEWAY_DIALECT={settings.dialect!r}: {error}"]) from None
     return settings
 

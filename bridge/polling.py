@@ -21,7 +21,7 @@ from typing import IO, cast
 import structlog
 
 from bridge import logs
-from bridge.gateway import dialect
+from bridge.gateway import dialect_file
 from bridge.gateway.client import GatewayClient
 from bridge.gateway.source import GatewaySource
 from bridge.history.store import Store
@@ -67,7 +67,7 @@ def poller_of(
         timeout_seconds=settings.poll_timeout_seconds,
         max_bytes=settings.max_exposition_bytes,
     )
-    source = GatewaySource(client, dialect.select(settings.dialect), observe=parsed)
+    source = GatewaySource(client, dialect_file.select(settings.dialect), observe=parsed)
     interval = settings.poll_interval_seconds
     return Poller(source, store, settings.policy, interval_seconds=interval, clock=clock, observe=observe)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from bridge.gateway.dialect import select
+from bridge.gateway.dialect_file import select
 from bridge.gateway.exposition import ExpositionReader
 from bridge.gateway.translate import Translator
 from bridge.health.assess import assess

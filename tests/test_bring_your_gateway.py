@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from bridge import configured, create_app
-from bridge.gateway.dialect import COMBINATIONS, COUNTERS, SIGNALS, UNITS, DialectError, load
+from bridge.gateway.dialect import COUNTERS, SIGNALS, UNITS
+from bridge.gateway.dialect_file import COMBINATIONS, DialectError, load
 from tests.gateway.hostile import answer, gateway
 from tests.polling import poller_in
 

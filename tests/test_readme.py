@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from bridge.gateway import dialect
+from bridge.gateway import dialect_file
 from bridge.queries.catalog import METRICS, OLD_NAMES, TABLES
 from bridge.settings import ConfigurationError, load
 from demo.gateway import serve
@@ -28,7 +28,7 @@ BASE = {"GATEWAYZ_API_URL": "https://gateway.example.com"}
 
 def test_every_metric_table_and_dialect_is_in_the_readme() -> None:
     named = set(re.findall(r"`([a-z0-9_-]+)", README))
-    assert {*METRICS, *OLD_NAMES, *TABLES, *dialect.builtin()} <= named
+    assert {*METRICS, *OLD_NAMES, *TABLES, *dialect_file.builtin()} <= named
 
 
 def variables() -> list[tuple[str, str]]:

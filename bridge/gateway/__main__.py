@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bridge import check
-from bridge.gateway.dialect import DialectError, select
+from bridge.gateway.dialect_file import DialectError, select
 from bridge.gateway.errors import GatewayError
 
 

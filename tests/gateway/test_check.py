@@ -12,7 +12,7 @@ import pytest
 
 from bridge.check import FAMILIES_SHOWN, check
 from bridge.gateway.__main__ import main
-from bridge.gateway.dialect import builtin, load, select
+from bridge.gateway.dialect_file import builtin, load, select
 from tests.gateway.hostile import answer, gateway, unused_port
 
 PROJECT = Path(__file__).parents[2]

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bridge.gateway import dialect
-from bridge.gateway.dialect import SIGNALS, UNITS, DialectError, NameRule, SignalSource, builtin, load, select
+from bridge.gateway import dialect_file
+from bridge.gateway.dialect import SIGNALS, UNITS, NameRule, SignalSource
+from bridge.gateway.dialect_file import DialectError, builtin, load, select
 
 HEAD = """
 name = "mine"
@@ -216,7 +217,7 @@ def test_the_built_in_dialects_load_and_the_most_specific_comes_first() -> None:
 
 
 def test_every_built_in_dialect_is_named_as_its_file() -> None:
-    files = (Path(dialect.__file__).parent / "dialects").glob("*.toml")
+    files = (Path(dialect_file.__file__).parent / "dialects").glob("*.toml")
     assert {file.stem for file in files} == builtin().keys()
 
 

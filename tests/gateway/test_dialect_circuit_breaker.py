@@ -8,7 +8,7 @@ from functools import cache
 
 import pytest
 
-from bridge.gateway.dialect import select
+from bridge.gateway.dialect_file import select
 from bridge.gateway.exposition import ExpositionReader
 from bridge.gateway.translate import Translator
 from bridge.health.assess import assess

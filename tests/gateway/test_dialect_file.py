@@ -13,7 +13,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from bridge import configured, create_app
-from bridge.gateway.dialect import Dialect, DialectError, builtin, load, refuse_rivals, select
+from bridge.gateway.dialect import Dialect
+from bridge.gateway.dialect_file import DialectError, builtin, load, refuse_rivals, select
 from bridge.gateway.exposition import ExpositionReader
 from bridge.gateway.translate import Translator
 from bridge.health.assess import assess

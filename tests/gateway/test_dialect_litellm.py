@@ -15,7 +15,7 @@ import pytest
 from flask import Flask
 
 from bridge import create_app
-from bridge.gateway.dialect import select
+from bridge.gateway.dialect_file import select
 from bridge.gateway.exposition import ExpositionReader
 from bridge.gateway.translate import Translator
 from bridge.health.assess import assess

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.gateway import plan
-from bridge.gateway.dialect import Dialect, NameRule, Recognition, SignalSource, builtin, select
+from bridge.gateway.dialect import Dialect, NameRule, Recognition, SignalSource
+from bridge.gateway.dialect_file import builtin, select
 from bridge.gateway.exposition import ExpositionReader
 from bridge.gateway.plan import MAX_NAME_LENGTH
 from bridge.gateway.translate import Translator

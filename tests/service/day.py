@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 from bridge import logs
-from bridge.gateway import dialect
+from bridge.gateway import dialect_file
 from bridge.gateway.client import Fetched, GatewayClient
 from bridge.gateway.source import GatewaySource
 from bridge.history.store import Store
@@ -54,7 +54,7 @@ def write(folder: Path, now: float, ends: Moment = WELL) -> None:
     logs.configure("CRITICAL")
     store = Store(folder, retention_seconds=7 * DAY_SECONDS)
     hand, clock = _Hand(), [now]
-    source = GatewaySource(cast(GatewayClient, hand), dialect.select("auto"))
+    source = GatewaySource(cast(GatewayClient, hand), dialect_file.select("auto"))
     pollers = {}
     for at in _times(now):
         closely = _played(at, now) is not None or now - at < 180.0
