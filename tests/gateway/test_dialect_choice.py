@@ -1,0 +1,165 @@
+"""Dialects chosen: several in one exposition, none at all, one by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from bridge import create_app
+from bridge.gateway.dialect_file import builtin
+from bridge.settings import Settings
+from tests.gateway.hostile import answer, gateway
+from tests.polling import poller_in
+
+PROJECT = Path(__file__).parents[2]
+CAPTURES = PROJECT.parent / "shared/captures"
+BEGAN = 1_795_000_000.0
+BREAKERS = b"""\
+circuit_breaker_state{service="payments"} 1
+circuit_breaker_state_changes_total{service="payments",from_state="closed",to_state="open"} 1
+circuit_breaker_failures_total{service="payments",error_type="timeout"} 5
+"""
+DEPLOYMENT = """\
+litellm_deployment_state{{api_provider="groq",litellm_model_name="llama",model_id="1"}} 0
+litellm_deployment_total_requests_total{{api_provider="groq",litellm_model_name="llama",model_id="1"}} {requests}
+litellm_deployment_success_responses_total{{api_provider="groq",litellm_model_name="llama",model_id="1"}} {requests}
+"""
+LITELLM = [DEPLOYMENT.format(requests=requests).encode() for requests in (50, 60)]
+UNRELATED = "".join(f'shop_{number}_total{{shelf="a"}} {number}\n' for number in range(200)).encode()
+
+captured = pytest.mark.skipif(not CAPTURES.is_dir(), reason=f"no captures in {CAPTURES}")
+
+
+@contextmanager
+def polled(tmp_path: Path, *bodies: bytes, dialect: str = "auto") -> Iterator[FlaskClient]:
+    """A bridge that has polled these expositions, 15 s apart."""
+    now = [BEGAN]
+    with gateway(*(answer(200, body) for body in bodies)) as upstream:
+        url = f"http://127.0.0.1:{upstream.port}"
+        settings = Settings(url, metrics_path="/metrics", data_dir=tmp_path / "data", dialect=dialect)
+        app = create_app(settings, clock=lambda: now[0])
+        bridge = app.extensions["bridge"]
+        for _ in bodies:
+            now[0] += 15
+            assert poller_in(app).poll_once().outcome == "ok"
+        yield app.test_client()
+        bridge.store.close()
+
+
+def logged(capfd: pytest.CaptureFixture[str], event: str) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    return [line for line in lines if line["event"] == event]
+
+
+def explained(client: FlaskClient, provider: str) -> dict[str, str]:
+    """What stands behind a provider's verdict, and who said it."""
+    table = client.get("/query", query_string={"target": f'explain{{provider="{provider}"}}'}).json[0]
+    columns = [column["text"] for column in table["columns"]]
+    rows = [dict(zip(columns, row, strict=True)) for row in table["rows"]]
+    return {row["What"]: row["Source"] for row in rows}
+
+
+class TestSeveralDialects:
+    @captured
+    def test_the_two_faces_of_one_gateway_each_give_what_they_say_best(
+        self, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        data = sorted((CAPTURES / "gatewayz-data").glob("00[01]-*.prom"))
+        metrics = sorted((CAPTURES / "gatewayz-metrics").glob("02[01]-*.prom"))
+        both = [one.read_bytes() + other.read_bytes() for one, other in zip(data, metrics, strict=True)]
+        with polled(tmp_path, *both) as client:
+            openai = explained(client, "openai")
+            summary = client.get("/", headers={"Accept": "application/json"}).json
+        assert summary["gateway"]["dialects"] == ["gatewayz-data", "gatewayz-metrics"]
+        assert openai["reported score"] == "health_score (gatewayz-data)"
+        assert openai["error rate"] == "bridge, from model_inference_requests_total (gatewayz-metrics)"
+        assert openai["requests per second"] == "bridge, from model_inference_requests_total (gatewayz-metrics)"
+        assert openai["latency p95"] == "bridge, from model_inference_duration_seconds (gatewayz-metrics)"
+        assert openai["availability"] == "bridge, 4 of 4 circuits not OPEN"
+        [told] = logged(capfd, "dialects")
+        assert told["message"] == "read as gatewayz-data, gatewayz-metrics"
+        assert told["signals"]["circuit_state"] == "circuit_breaker_state (gatewayz-data)"
+        assert told["signals"]["requests"] == told["signals"]["failures"]
+        assert told["signals"]["transitions"] == "circuit_breaker_state_transitions_total (gatewayz-metrics)"
+
+    def test_gateways_that_share_an_exposition_each_keep_their_providers(
+        self, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        with polled(tmp_path, *(body + BREAKERS for body in LITELLM)) as client:
+            rows = client.get("/query?target=providers").json[0]["rows"]
+            groq = explained(client, "groq")
+        assert [(row[0], row[1], row[4]) for row in rows] == [
+            ("payments", "down", "OPEN"),
+            ("groq", "healthy", "CLOSED"),
+        ]
+        assert groq["error rate"] == "bridge, from litellm_deployment_failure_responses_total (litellm)"
+        [told] = logged(capfd, "dialects")
+        assert told["message"] == "read as litellm, circuit-breaker"
+        assert told["signals"]["outages"] == "litellm_deployment_cooled_down_total (litellm)"
+        assert told["signals"]["circuit_state"] == "circuit_breaker_state (circuit-breaker)"
+
+    def test_explain_says_which_family_and_dialect_gave_a_circuits_state(self, tmp_path: Path) -> None:
+        with polled(tmp_path, *(body + BREAKERS for body in LITELLM)) as client:
+            payments, groq = explained(client, "payments"), explained(client, "groq")
+        assert "circuit_breaker_state (circuit-breaker)" in payments["circuit"]
+        assert "(litellm)" in groq["circuit llama"]
+
+    def test_explain_on_a_terminal_names_the_dialects(self, tmp_path: Path) -> None:
+        with polled(tmp_path, *(body + BREAKERS for body in LITELLM)) as client:
+            told = {name: client.get(f"/providers/{name}?format=text").text for name in ("groq", "payments")}
+        # The families are called litellm_… too: the dialect is what stands in brackets.
+        assert "litellm)" in "".join(told["groq"].split())
+        assert "circuit-breaker)" in "".join(told["payments"].split())
+
+    def test_what_gives_which_signal_is_logged_once_and_again_when_it_changes(
+        self, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        one, two = LITELLM
+        with polled(tmp_path, one, two, two + BREAKERS, two + BREAKERS):
+            pass
+        assert [told["message"] for told in logged(capfd, "dialects")] == [
+            "read as litellm",
+            "read as litellm, circuit-breaker",
+        ]
+
+    @pytest.mark.parametrize(("dialect", "providers"), [("circuit-breaker", ["payments"]), ("litellm", ["groq"])])
+    def test_a_dialect_that_is_forced_is_the_only_one_read(
+        self, tmp_path: Path, dialect: str, providers: list[str]
+    ) -> None:
+        with polled(tmp_path, *(body + BREAKERS for body in LITELLM), dialect=dialect) as client:
+            assert client.post("/search", json={"target": "providers"}).json == providers
+            summary = client.get("/", headers={"Accept": "application/json"}).json
+        assert summary["gateway"]["dialects"] == [dialect]
+
+
+class TestNoDialect:
+    def test_families_that_have_nothing_to_do_with_providers_are_an_empty_board_that_says_what_was_looked_for(
+        self, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        with polled(tmp_path, UNRELATED, UNRELATED) as client:
+            board, ready = client.get("/"), client.get("/ready")
+            summary = client.get("/", headers={"Accept": "application/json"}).json
+            rows = client.get("/query?target=providers").json[0]["rows"]
+            series = client.get("/query?target=provider_health_score").json
+        assert (board.status_code, ready.status_code) == (200, 200)
+        assert (summary["gateway"]["up"], summary["gateway"]["dialects"], rows, series) == (True, [], [], [])
+        said = " ".join(board.text.split())
+        [told] = logged(capfd, "dialects")
+        for dialect in builtin().values():
+            looked_for = f"{' or '.join(str(sign) for sign in dialect.recognised_by)} ({dialect.name})"
+            for place in (said, *summary["gateway"]["notices"], told["message"]):
+                assert looked_for in place
+        assert "no dialect fits this exposition" in said
+        assert told["signals"] == {}
+
+    def test_with_a_forced_dialect_only_its_signs_were_looked_for(self, tmp_path: Path) -> None:
+        with polled(tmp_path, UNRELATED, dialect="privaterouter") as client:
+            [notice] = client.get("/", headers={"Accept": "application/json"}).json["gateway"]["notices"]
+        assert "(privaterouter)" in notice
+        assert "litellm" not in notice
