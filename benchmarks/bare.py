@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from flask import Flask, Response
@@ -18,18 +17,20 @@ class _Nothing:
         """Nothing ends."""
 
 
-app = Flask("bare", static_folder=None)
-app.extensions["bridge"] = _Nothing()
-BODY = Path(os.environ["BARE_BODY"]).read_bytes()  # noqa: TID251 (one file, from the benchmark to its peer)
+def app(body_file: str) -> Flask:
+    """The application that answers with what stands in a file: gunicorn calls it, as ``benchmarks.bare:app("…")``."""
+    made = Flask("bare", static_folder=None)
+    made.extensions["bridge"] = _Nothing()
+    body = Path(body_file).read_bytes()
 
+    @made.post("/query")
+    def query() -> Response:
+        """The bytes."""
+        return Response(body, mimetype="application/json")
 
-@app.post("/query")
-def query() -> Response:
-    """The bytes."""
-    return Response(BODY, mimetype="application/json")
+    @made.get("/health")
+    def health() -> Response:
+        """It lives."""
+        return Response(b"{}", mimetype="application/json")
 
-
-@app.get("/health")
-def health() -> Response:
-    """It lives."""
-    return Response(b"{}", mimetype="application/json")
+    return made

@@ -56,7 +56,7 @@ def main() -> None:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        def log_message(self, *_: object) -> None:
             """Stay quiet."""
 
     ThreadingHTTPServer(("127.0.0.1", chosen.port), Handler).serve_forever()

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import median
-from typing import Any
+from typing import IO, Any, cast
 
 from benchmarks.client import Job, Outcome
 from benchmarks.servers import PROJECT, BenchmarkError, Server
@@ -138,10 +138,9 @@ def _client(job: Job) -> subprocess.Popen[str]:
         text=True,
     )
     # Only the first communicate() may bring input, and waiting there would keep the next client from starting.
-    assert process.stdin is not None  # noqa: S101
-    content: dict[str, Any] = asdict(job)
-    process.stdin.write(json.dumps(content))
-    process.stdin.close()
+    stdin = cast(IO[str], process.stdin)
+    stdin.write(json.dumps(asdict(job)))
+    stdin.close()
     process.stdin = None
     return process
 

@@ -27,7 +27,7 @@ def serving(folder: Path, history: History, seconds: float) -> Iterator[Server]:
     """A Prometheus with the last ``seconds`` of a history."""
     text, data = folder / "samples.openmetrics", folder / "prometheus"
     _write(text, history, history.end - seconds)
-    made = subprocess.run(  # noqa: S603
+    made = subprocess.run(
         [
             *("promtool", "tsdb", "create-blocks-from", "openmetrics"),
             *("--quiet", f"--max-block-duration={BLOCK_DURATION}", str(text), str(data)),

@@ -20,6 +20,8 @@ from prometheus_client.parser import text_string_to_metric_families
 MAX_LINE_BYTES = 16_384
 """A longer line is rejected: reading labels takes time quadratic in their length."""
 SHOWN_REJECTS = 5
+NAME_BYTES = 80
+"""What is shown of a rejected line's name."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,7 +135,7 @@ class ExpositionReader:
             if series is None and (parsed := _parse_identity(identity)) is not None:
                 series = same.setdefault(parsed.key, parsed)  # labels in another order are the same series
             if series is None or value is None:
-                rejected.append(Rejected(number, _NAME.match(line)[0].decode()))  # type: ignore[index]
+                rejected.append(Rejected(number, _AFTER_NAME.split(line, maxsplit=1)[0][:NAME_BYTES].decode()))
                 continue
             known[identity] = series
             samples[series] = value
@@ -143,7 +145,7 @@ class ExpositionReader:
 _HASH = ord("#")
 _PIECE_BYTES = 256 * 1024
 """What is read at a time of an exposition that has not changed: what comes of it stays in the processor's cache."""
-_NAME = re.compile(rb"[a-zA-Z0-9_:]{0,80}")
+_AFTER_NAME = re.compile(rb"[^a-zA-Z0-9_:]")
 _PROBE = 6174.0
 """A value that is put behind a name and labels to have them parsed."""
 _NUMBER_CHARACTERS = frozenset(b"0123456789+-.eE")
