@@ -26,7 +26,7 @@ from bridge.health.memory import Memory
 from bridge.history.store import Store
 from bridge.model import FLEET_METRICS, PROVIDER_METRICS, Event, Key, Poll, Snapshot, Status, Verdict
 from bridge.policy import Policy
-from bridge.poller import Poller
+from bridge.polling.loop import Poller
 
 INTERVAL_SECONDS = 15.0
 RETENTION_SECONDS = 8 * 86_400.0

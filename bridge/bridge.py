@@ -12,8 +12,8 @@ from flask import current_app
 
 from bridge.history.remote import RemoteHistory
 from bridge.history.store import Store
-from bridge.lead import Candidate
-from bridge.polling import poll_in_child
+from bridge.polling.child import poll_in_child
+from bridge.polling.election import Candidate
 from bridge.queries.cache import AnswerCache
 from bridge.queries.trend import TrendCache
 from bridge.queries.view import View

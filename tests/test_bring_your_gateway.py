@@ -16,7 +16,7 @@ from bridge import configured, create_app
 from bridge.gateway.dialect import COUNTERS, SIGNALS, UNITS
 from bridge.gateway.dialect_file import COMBINATIONS, DialectError, load
 from tests.gateway.hostile import answer, gateway
-from tests.polling import poller_in
+from tests.one_poller import poller_in
 
 PROJECT = Path(__file__).parent.parent
 README = (PROJECT / "README.md").read_text(encoding="utf-8")

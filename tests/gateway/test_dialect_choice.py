@@ -15,7 +15,7 @@ from bridge import create_app
 from bridge.gateway.dialect_file import builtin
 from bridge.settings import Settings
 from tests.gateway.hostile import answer, gateway
-from tests.polling import poller_in
+from tests.one_poller import poller_in
 
 PROJECT = Path(__file__).parents[2]
 CAPTURES = PROJECT.parent / "shared/captures"

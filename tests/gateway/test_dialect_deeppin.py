@@ -19,7 +19,7 @@ from bridge.policy import Policy
 from bridge.queries.catalog import METRICS, TABLES
 from bridge.settings import Settings
 from tests.gateway.hostile import answer, gateway
-from tests.polling import poller_in
+from tests.one_poller import poller_in
 
 A, B, C = "gsk_Aa1x", "gsk_Bb2y", "csk-Cc3z"
 """The first characters of three keys, as Deeppin shows them."""

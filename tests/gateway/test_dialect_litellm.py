@@ -26,7 +26,7 @@ from bridge.policy import Policy
 from bridge.queries.catalog import METRICS, OLD_NAMES, TABLES
 from bridge.settings import Settings
 from tests.gateway.hostile import answer, gateway
-from tests.polling import poller_in
+from tests.one_poller import poller_in
 
 PROJECT = Path(__file__).parents[2]
 CAPTURES = PROJECT.parent / "shared/captures/litellm"

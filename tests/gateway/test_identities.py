@@ -15,7 +15,7 @@ from bridge.gateway.translate import Translator
 from bridge.model import Key, Signals
 from bridge.settings import Settings
 from tests.gateway.hostile import answer, gateway
-from tests.polling import poller_in
+from tests.one_poller import poller_in
 
 ONE, TWO, THREE = ("gw", "id-1"), ("gw", "id-2"), ("gw", "id-3")
 SWIFT = Key("acme", "swift")

@@ -17,7 +17,7 @@ from bridge.gateway.errors import GatewayError
 from bridge.history.store import Latest, Store
 from bridge.model import Circuit, CircuitState, Event, Key, Poll, Signals, Snapshot
 from bridge.policy import Policy
-from bridge.poller import Poller
+from bridge.polling.loop import Poller
 from bridge.queries.annotations import MAX_EVENTS, Annotation, annotate
 from bridge.queries.selection import MAX_PICKS
 from bridge.queries.targets import MAX_TEXT_CHARACTERS, TargetError

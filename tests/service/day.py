@@ -12,7 +12,7 @@ from bridge.gateway.client import Fetched, GatewayClient
 from bridge.gateway.source import GatewaySource
 from bridge.history.store import Store
 from bridge.policy import Policy
-from bridge.poller import Poller
+from bridge.polling.loop import Poller
 from demo.script import LOOP_SECONDS, exposition
 
 DAY_SECONDS = 86_400.0

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from bridge import configured
-from bridge.lead import Lead
-from bridge.polling import STOP
+from bridge.polling.child import STOP
+from bridge.polling.election import Lead
 from tests.service.harness import PROJECT, Gateway, Service, wait_until
 
 pytestmark = pytest.mark.service
@@ -94,7 +94,7 @@ class TestOneWithoutALeader:
     def child(self, gateway: Gateway, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
         lead = Lead.take(tmp_path / "leader.lock")
         assert lead is not None
-        code = f"import bridge.polling as it; it.END_SECONDS = 0.5; it.main({lead.descriptor})"
+        code = f"import bridge.polling.child as it; it.END_SECONDS = 0.5; it.main({lead.descriptor})"
         with subprocess.Popen(
             [sys.executable, "-c", code],
             cwd=PROJECT,

@@ -13,7 +13,7 @@ from bridge import create_app
 from bridge.model import Poll
 from bridge.settings import Settings
 from bridge.web.counts import OwnMetrics
-from tests.polling import poller_in
+from tests.one_poller import poller_in
 from tests.web.test_exposition import AT, app, best_of, labelled, read, scraped
 
 __all__ = ["app"]

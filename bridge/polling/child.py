@@ -25,13 +25,13 @@ from bridge.gateway import dialect_file
 from bridge.gateway.client import GatewayClient
 from bridge.gateway.source import GatewaySource
 from bridge.history.store import Store
-from bridge.lead import Lead
 from bridge.model import Poll
-from bridge.poller import Poller
+from bridge.polling.election import Lead
+from bridge.polling.loop import Poller
 from bridge.settings import Settings
 from bridge.web.counts import OwnMetrics
 
-CHILD = "import sys; from bridge.polling import main; main(int(sys.argv[1]))"
+CHILD = "import sys; from bridge.polling.child import main; main(int(sys.argv[1]))"
 STOP = b"."
 """What the leader says when the poll in flight shall be the last."""
 LOOK_SECONDS = 0.25

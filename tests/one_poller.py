@@ -5,8 +5,8 @@ from __future__ import annotations
 from flask import Flask
 
 from bridge.bridge import Bridge
-from bridge.poller import Poller
-from bridge.polling import poller_of
+from bridge.polling.child import poller_of
+from bridge.polling.loop import Poller
 
 
 def poller_in(app: Flask) -> Poller:

@@ -16,9 +16,9 @@ from bridge.health.memory import Memory
 from bridge.history import codec
 from bridge.history.spare import Spared
 from bridge.history.store import Store, Unwritten
-from bridge.lead import Lead
 from bridge.model import Event, Poll, Signals, Snapshot
 from bridge.policy import Policy
+from bridge.polling.election import Lead
 
 SHORTEST_STEP_SECONDS = 0.001
 """Between two polls while the clock is behind the last one: so it catches up, and times still rise."""

@@ -15,15 +15,15 @@ from typing import Any
 
 import pytest
 
-from bridge import lead as lead_module
-from bridge import poller as poller_module
 from bridge.gateway.errors import GatewayError, GatewayUnreachable
 from bridge.history import database as database_module
 from bridge.history.store import Store
-from bridge.lead import Candidate, Lead
 from bridge.model import CircuitState, CounterId, Key, Signals
 from bridge.policy import Policy
-from bridge.poller import Poller
+from bridge.polling import election as lead_module
+from bridge.polling import loop as poller_module
+from bridge.polling.election import Candidate, Lead
+from bridge.polling.loop import Poller
 from tests.history.snapshots import INTERVAL, T0
 
 REFUSED = GatewayUnreachable("connection refused", code="refused")
