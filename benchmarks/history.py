@@ -24,7 +24,7 @@ from benchmarks.source import Hand, source_of
 from bridge import logs
 from bridge.health.memory import Memory
 from bridge.history.store import Store
-from bridge.model import FLEET_METRICS, PROVIDER_METRICS, Event, Key, Poll, Snapshot, Status, Verdict
+from bridge.model import FLEET_METRICS, PROVIDER_METRICS, Event, Key, ModelNumbers, Poll, Snapshot, Status, Verdict
 from bridge.policy import Policy
 from bridge.polling.loop import Poller
 
@@ -129,6 +129,8 @@ class _Wandering:
         self._rate = requests / 300.0
         self._cost = (requests * 0.0021).cumsum(axis=0)
         self._keys = [Key(name, model) for name in names for model in model_names(name, MODELS)]
+        self._keys_in_order = tuple(sorted(self._keys))
+        self._order = np.array([self._keys.index(key) for key in self._keys_in_order])
         self._open, self._events = self._openings(random)
         self._availability = 100.0 * (MODELS - self._open) / MODELS
         latency_score = ((10.0 - self._p95) / 8.0).clip(0, 1)
@@ -202,7 +204,7 @@ class _Wandering:
             )
             for name, state, values in zip(self._names, status.tolist(), table, strict=True)
         )
-        rates = np.repeat(self._error_rate[row], MODELS).tolist()
+        rates = np.repeat(self._error_rate[row], MODELS)
         fleet = dict.fromkeys(FLEET_METRICS) | {
             "fleet_health_score": float(score.mean()),
             "fleet_open_circuits": float(self._open[row].sum()),
@@ -210,7 +212,14 @@ class _Wandering:
             "fleet_request_rate": float(self._rate[row].sum()),
             "fleet_cost_usd": float(self._cost[row].sum()),
         }
-        return Snapshot(at, verdicts, (), dict(zip(self._keys, rates, strict=True)), fleet, ("gatewayz-metrics",))
+        return Snapshot(
+            at,
+            verdicts,
+            (),
+            ModelNumbers(self._keys_in_order, {"model_error_rate": rates[self._order]}),
+            fleet,
+            ("gatewayz-metrics",),
+        )
 
 
 def _walk(random: np.random.Generator, shape: tuple[int, int], *, low: float, high: float, pace: float) -> Floats:

@@ -5,10 +5,37 @@ Times are float epoch seconds. A value that is not known is ``None`` here and Na
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from types import MappingProxyType
 from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+class Reading(NamedTuple):
+    """One reading of the machine's clocks."""
+
+    wall: float
+    """Epoch seconds: what dates a poll. It can be wrong, and set at any time."""
+    steady: float
+    """Seconds of a clock that nobody sets, the same for all processes since the machine was started."""
+    boot: str
+    """Which start of the machine ``steady`` counts from; empty where that is not known."""
+
+
+class Moment(NamedTuple):
+    """When a poll was."""
+
+    at: float
+    """As the wall clock dated it, epoch seconds: what is shown."""
+    steady: float
+    """On the service's own time line, in seconds that really passed, restarts included: what windows and time-outs
+    are measured on."""
 
 
 class CircuitState(IntEnum):
@@ -78,6 +105,30 @@ class CounterId(NamedTuple):
     def key(self) -> Key:
         """The circuit or model this series counts for."""
         return Key(self.provider, self.model)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Counters(Mapping[CounterId, float]):
+    """The counters of one exposition: series and their values, in the order they are published in."""
+
+    ids: tuple[CounterId, ...] = ()
+    """The very same object for as long as the gateway publishes the same series."""
+    numbers: Floats = field(default_factory=lambda: np.empty(0))
+    """NaN for one that is not known."""
+
+    @classmethod
+    def of(cls, counters: Mapping[CounterId, float]) -> Counters:
+        """The counters of a mapping."""
+        return cls(tuple(counters), np.fromiter(counters.values(), dtype=np.float64, count=len(counters)))
+
+    def __getitem__(self, counter: CounterId) -> float:
+        return float(self.numbers[self.ids.index(counter)])
+
+    def __iter__(self) -> Iterator[CounterId]:
+        return iter(self.ids)
+
+    def __len__(self) -> int:
+        return len(self.ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +247,7 @@ PROVIDER_METRICS = (
     "provider_request_rate",
     "provider_cost_usd",
 )
+MODEL_METRICS = ("model_circuit_breaker_state", "model_error_rate")
 FLEET_METRICS = (
     "fleet_health_score",
     "fleet_open_circuits",
@@ -206,6 +258,44 @@ FLEET_METRICS = (
 )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ModelNumbers:
+    """What is known of each model at one poll: columns by metric name (see ``MODEL_METRICS``), a row a key."""
+
+    keys: tuple[Key, ...] = ()
+    """Sorted; the very same object for as long as they are the same."""
+    columns: Mapping[str, Floats] = field(default_factory=lambda: MappingProxyType({}))
+    """NaN for what is not known."""
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Mapping[Key, float]]) -> ModelNumbers:
+        """Columns of what is known by metric and key."""
+        keys = tuple(sorted(set().union(*values.values())))
+        columns = {
+            metric: np.array([of_metric.get(key, np.nan) for key in keys], dtype=np.float64)
+            for metric, of_metric in values.items()
+        }
+        return cls(keys, columns)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ModelNumbers):
+            return NotImplemented
+        return (
+            self.keys == other.keys
+            and self.columns.keys() == other.columns.keys()
+            and all(np.array_equal(values, other.columns[it], equal_nan=True) for it, values in self.columns.items())
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def of(self, metric: str) -> dict[Key, float]:
+        """What is known of one metric."""
+        column = self.columns.get(metric)
+        if column is None:
+            return {}
+        return {key: value for key, value in zip(self.keys, column.tolist(), strict=True) if value == value}
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything known after one good poll. Every worker answers from the same one."""
@@ -213,12 +303,17 @@ class Snapshot:
     at: float
     verdicts: tuple[Verdict, ...]
     circuits: tuple[Circuit, ...]
-    model_error_rates: Mapping[Key, float]
+    models: ModelNumbers
     fleet: Mapping[str, float | None]
     dialects: tuple[str, ...] = ()
     samples: int = 0
     rejected_lines: int = 0
     notices: tuple[str, ...] = ()
+
+    @property
+    def model_error_rates(self) -> dict[Key, float]:
+        """Failures among requests of each model that is known to have had any, 0-1."""
+        return self.models.of("model_error_rate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +327,12 @@ class Poll:
     seconds: float
     clock: float | None = None
     """What the clock said, where that is not ``at``: it had jumped back, and times of polls never do."""
+    steady: float = 0.0
+    """See ``Moment``."""
+    epoch: int = 0
+    """Counts how often the wall clock was set: polls of one epoch are dated by one clock."""
+    reading: Reading | None = None
+    """The clocks when it began."""
 
     @property
     def seen_at(self) -> float:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from bridge.health import circuits, evidence, roster, traffic, verdict
 from bridge.health.memory import Memory
 from bridge.health.traffic import Traffic
-from bridge.model import Circuit, CircuitState, Event, Signals, Snapshot, Verdict
+from bridge.model import Circuit, CircuitState, Event, ModelNumbers, Signals, Snapshot, Verdict
 from bridge.policy import Policy
 
 
@@ -42,7 +42,7 @@ def assess(memory: Memory, signals: Signals, at: float, policy: Policy) -> tuple
         at=at,
         verdicts=tuple(verdicts),
         circuits=shown,
-        model_error_rates=measured.model_error_rates,
+        models=_models(shown, measured),
         fleet=_fleet(verdicts, shown, measured),
         dialects=signals.dialects,
         samples=signals.samples,
@@ -72,6 +72,13 @@ def _dated(found: Sequence[Verdict], memory: Memory, at: float) -> tuple[list[Ve
             changes.append(Event(at, "status", one.provider, "", before.word, one.status.word, reason))
         dated.append(replace(one, status_since=since))
     return dated, changes
+
+
+def _models(shown: Sequence[Circuit], measured: Traffic) -> ModelNumbers:
+    states = {it.key: float(it.state) for it in shown if it.model and it.state is not None}
+    return ModelNumbers.from_values(
+        {"model_circuit_breaker_state": states, "model_error_rate": measured.model_error_rates}
+    )
 
 
 def _fleet(verdicts: Sequence[Verdict], shown: Sequence[Circuit], measured: Traffic) -> dict[str, float | None]:

@@ -25,6 +25,7 @@ from bridge.model import (
     CounterId,
     Evidence,
     Key,
+    ModelNumbers,
     Named,
     Snapshot,
     Status,
@@ -84,13 +85,14 @@ def unpack(data: bytes) -> Floats:
 
 def poll_numbers(snapshot: Snapshot) -> tuple[PollLayout, Floats]:
     """What is recorded of a good poll; NaN for what is not known."""
-    models = tuple(sorted(snapshot.model_error_rates))
+    rates = snapshot.model_error_rates
+    models = tuple(rates)
     layout = PollLayout(tuple(verdict.provider for verdict in snapshot.verdicts), models)
     numbers: list[float | None] = []
     for metric in layout.metrics:
         numbers.extend(verdict.values[metric] for verdict in snapshot.verdicts)
     numbers.extend(snapshot.fleet[metric] for metric in layout.fleet)
-    numbers.extend(snapshot.model_error_rates[key] for key in models)
+    numbers.extend(rates.values())
     return layout, np.array(numbers, dtype=np.float64)
 
 
@@ -135,7 +137,7 @@ def dump_snapshot(snapshot: Snapshot) -> bytes:
         "at": snapshot.at,
         "verdicts": snapshot.verdicts,
         "circuits": snapshot.circuits,
-        "model_error_rates": [[*key, rate] for key, rate in snapshot.model_error_rates.items()],
+        "models": [snapshot.models.keys, {it: column.tolist() for it, column in snapshot.models.columns.items()}],
         "fleet": snapshot.fleet,
         "dialects": snapshot.dialects,
         "samples": snapshot.samples,
@@ -152,12 +154,19 @@ def load_snapshot(data: bytes) -> Snapshot:
         at=content["at"],
         verdicts=tuple(_verdict(fields) for fields in content["verdicts"]),
         circuits=tuple(_circuit(fields) for fields in content["circuits"]),
-        model_error_rates={Key(provider, model): rate for provider, model, rate in content["model_error_rates"]},
+        models=_models(*content["models"]),
         fleet=content["fleet"],
         dialects=tuple(content["dialects"]),
         samples=content["samples"],
         rejected_lines=content["rejected_lines"],
         notices=tuple(content["notices"]),
+    )
+
+
+def _models(keys: list[list[str]], columns: dict[str, list[float | None]]) -> ModelNumbers:
+    return ModelNumbers(
+        tuple(Key(*key) for key in keys),
+        {metric: np.array(values, dtype=np.float64) for metric, values in columns.items()},
     )
 
 

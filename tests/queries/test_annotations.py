@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from bridge.gateway.errors import GatewayError
 from bridge.history.store import Latest, Store
-from bridge.model import Circuit, CircuitState, Event, Key, Poll, Signals, Snapshot
+from bridge.model import Circuit, CircuitState, Event, Key, ModelNumbers, Poll, Signals, Snapshot
 from bridge.policy import Policy
 from bridge.polling.loop import Poller
 from bridge.queries.annotations import MAX_EVENTS, Annotation, annotate
@@ -69,7 +69,7 @@ def view(
     """What is known at so many seconds after noon; the last good poll was then, or at ``good_at``."""
     good = NOON + (now if good_at is None else good_at)
     poll = Poll(NOON + now, 15.0, "ok" if failing_since is None else "timeout", "no answer within 10 s", 0.1)
-    snapshot = Snapshot(good, (), tuple(circuits), {}, {})
+    snapshot = Snapshot(good, (), tuple(circuits), ModelNumbers(), {})
     return View(NOON + now, Latest(1, poll, snapshot, None if failing_since is None else NOON + failing_since), 45.0)
 
 

@@ -21,7 +21,7 @@ from bridge.health.memory import Memory
 from bridge.history.promql import Selector
 from bridge.history.remote_answer import RemoteAnswer, RemoteHistoryError, RemoteSeries
 from bridge.history.store import Store
-from bridge.model import FLEET_METRICS, PROVIDER_METRICS, Poll, Snapshot, Status, Verdict
+from bridge.model import FLEET_METRICS, PROVIDER_METRICS, ModelNumbers, Poll, Snapshot, Status, Verdict
 from bridge.queries.catalog import metric
 from bridge.queries.series import Recorded, Series, Steps
 from bridge.queries.severity import badness, worse
@@ -104,7 +104,7 @@ def snapshot(at: float, **scores: float | None) -> Snapshot:
     verdicts = tuple(
         Verdict(name, Status.HEALTHY, at, unknown | {"provider_health_score": score}) for name, score in scores.items()
     )
-    return Snapshot(at, verdicts, (), {}, dict.fromkeys(FLEET_METRICS))
+    return Snapshot(at, verdicts, (), ModelNumbers(), dict.fromkeys(FLEET_METRICS))
 
 
 def record(store: Store, at: float, **scores: float | None) -> None:

@@ -16,7 +16,18 @@ from prometheus_client.parser import text_string_to_metric_families
 from bridge import create_app
 from bridge.health.memory import Memory
 from bridge.history.store import Latest, Store
-from bridge.model import FLEET_METRICS, PROVIDER_METRICS, Circuit, CircuitState, Key, Poll, Snapshot, Status, Verdict
+from bridge.model import (
+    FLEET_METRICS,
+    PROVIDER_METRICS,
+    Circuit,
+    CircuitState,
+    Key,
+    ModelNumbers,
+    Poll,
+    Snapshot,
+    Status,
+    Verdict,
+)
 from bridge.queries.catalog import METRICS
 from bridge.queries.view import View
 from bridge.settings import Settings
@@ -35,7 +46,13 @@ def verdict(provider: str, **values: float | None) -> Verdict:
 def snapshot(*verdicts: Verdict, models: Mapping[Key, CircuitState | None] | None = None, **fleet: float) -> Snapshot:
     circuits = tuple(Circuit(*key, state, "gateway", AT, True, None, (), "") for key, state in (models or {}).items())
     rates = dict.fromkeys(models or {}, 0.25)
-    return Snapshot(AT, verdicts, circuits, rates, dict.fromkeys(FLEET_METRICS) | fleet)
+    return Snapshot(
+        AT,
+        verdicts,
+        circuits,
+        ModelNumbers.from_values({"model_error_rate": rates}),
+        dict.fromkeys(FLEET_METRICS) | fleet,
+    )
 
 
 def view(snapshot: Snapshot | None, *, age: float = 2.0, poll_id: int = 1, outcome: str = "ok") -> View:
