@@ -139,7 +139,7 @@ class Signals:
     """
 
     gauges: Mapping[str, Mapping[Key, float]] = field(default_factory=dict)
-    counters: Mapping[CounterId, float] = field(default_factory=dict)
+    counters: Counters = field(default_factory=Counters)
     circuits: Mapping[Key, CircuitState] = field(default_factory=dict)
     families: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Each family that names providers, and the providers it named in this exposition."""
@@ -154,6 +154,8 @@ class Signals:
     rejected_lines: int = 0
     names: tuple[Named, ...] = ()
     """The names in use for identities."""
+    hourly: frozenset[str] = frozenset()
+    """Signals whose counters start again with each hour of the clock."""
     kinds: Mapping[str, str] = field(default_factory=dict)
     """What a provider is, where it is no LLM provider (``GPU node``)."""
     notices: tuple[str, ...] = ()

@@ -10,11 +10,15 @@ import hashlib
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
 
 from bridge.gateway.dialect import COUNTERS, Dialect, SignalSource
 from bridge.gateway.exposition import Series
 from bridge.gateway.identities import Identities, Identity
-from bridge.model import CircuitState, CounterId, Key
+from bridge.model import CircuitState, CounterId, Floats, Key
 
 MAX_PROVIDERS = 1_000
 MAX_KEYS = 20_000
@@ -53,7 +57,7 @@ class Route:
     identity: Identity | None = None
 
 
-@dataclass(slots=True)
+@dataclass
 class Plan:
     """The meaning of some series. They go by their places in the order they are published in."""
 
@@ -67,6 +71,21 @@ class Plan:
     families: dict[str, set[str]] = field(default_factory=dict)
     kinds: dict[str, str] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
+
+    @cached_property
+    def counter_ids(self) -> tuple[CounterId, ...]:
+        """The counters, in the order they are published in."""
+        return tuple(counter for _, counter, _ in self.counters)
+
+    @cached_property
+    def counter_places(self) -> NDArray[np.int64]:
+        """Where each of them stands."""
+        return np.array([place for place, _, _ in self.counters], dtype=np.int64)
+
+    @cached_property
+    def counter_factors(self) -> Floats:
+        """What brings each into the bridge's unit."""
+        return np.array([factor for _, _, factor in self.counters], dtype=np.float64)
 
     def sources(self) -> dict[str, tuple[str, str]]:
         """Each signal's family and dialect."""

@@ -6,12 +6,14 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from bridge.gateway import plan as plans
 from bridge.gateway.dialect import Dialect, SignalSource
 from bridge.gateway.exposition import Exposition
 from bridge.gateway.identities import Identities
 from bridge.gateway.plan import STATE_WORDS, Plan, Route
-from bridge.model import CircuitState, CounterId, Key, Named, Signals
+from bridge.model import CircuitState, Counters, Key, Named, Signals
 
 RANGES = {"reported_score": (0.0, 100.0), "availability": (0.0, 100.0), "error_rate": (0.0, 1.0)}
 _COMBINE: Mapping[str | None, Callable[[Sequence[float]], float]] = {
@@ -63,11 +65,11 @@ class Translator:
         )
 
 
-def _counters(plan: Plan, values: Sequence[float]) -> dict[CounterId, float]:
+def _counters(plan: Plan, values: Sequence[float]) -> Counters:
     """The counters' values; one that is negative or not finite is not known."""
-    return {
-        counter: value * factor for place, counter, factor in plan.counters if 0 <= (value := values[place]) < math.inf
-    }
+    numbers = np.array(values, dtype=np.float64)[plan.counter_places]
+    known = (numbers >= 0) & (numbers < math.inf)
+    return Counters(plan.counter_ids, np.where(known, numbers * plan.counter_factors, np.nan))
 
 
 @dataclass(slots=True)

@@ -20,12 +20,12 @@ from typing import IO, cast
 
 import structlog
 
-from bridge import logs
+from bridge import clock, logs
 from bridge.gateway import dialect_file
 from bridge.gateway.client import GatewayClient
 from bridge.gateway.source import GatewaySource
 from bridge.history.store import Store
-from bridge.model import Poll
+from bridge.model import Poll, Reading
 from bridge.polling.election import Lead
 from bridge.polling.loop import Poller
 from bridge.settings import Settings
@@ -51,7 +51,7 @@ def poller_of(
     settings: Settings,
     store: Store,
     *,
-    clock: Callable[[], float] = time.time,
+    clock: Callable[[], Reading] = clock.read,
     observe: Callable[[Poll], None] = lambda _: None,
     parsed: Callable[[float], None] = lambda _: None,
 ) -> Poller:
