@@ -18,7 +18,7 @@ def assess(memory: Memory, signals: Signals, at: float, policy: Policy) -> tuple
     present, came_and_went = roster.update(memory, signals, lost, at)
     breakers = circuits.update(memory, signals, present, at, policy.breaker)
     after = replace(
-        memory.with_counters(at, signals.counters),
+        memory.with_counters(at, signals.counters.known()),
         circuits=breakers.circuits,
         reported=breakers.reported,
         derivations=breakers.derivations,

@@ -46,7 +46,7 @@ def update(
 ) -> CircuitsAfter:
     """Every circuit after this poll. A provider's own breaker, once known, stands for all of its models."""
     after = CircuitsAfter(at)
-    earlier, counters = memory.last_known, _stepping(signals.counters)
+    earlier, counters = memory.last_known, _stepping(signals.counters.known())
     rises = windows.by_signal(windows.steps(earlier, counters))
     traffic = _traffic(rises)
     restarted = windows.was_reset(earlier, counters)
@@ -235,7 +235,7 @@ def _keys_to_derive(
     """
     counted: dict[str, set[Key]] = {}
     if {"requests", "failures"} <= signals.sources.keys():
-        for counter in signals.counters:
+        for counter in signals.counters.known():
             if counter.signal in ("requests", "failures"):
                 counted.setdefault(counter.provider, set()).add(counter.key)
     for key, seen in traffic.items():

@@ -36,7 +36,7 @@ def disbelieved_ties(memory: Memory, signals: Signals) -> dict[str, str]:
     """
     if not signals.ties:
         return dict(memory.disbelieved)
-    served = sums(by_signal(signals.counters)["requests"], lambda counter: counter.provider)
+    served = sums(by_signal(signals.counters.known())["requests"], lambda counter: counter.provider)
     latencies = signals.gauges.get("latency", {})
     impossible = next(
         (

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from bridge.health.assess import assess
 from bridge.health.memory import Memory
-from bridge.model import Circuit, CircuitState, CounterId, Event, Evidence, Key, Signals, Snapshot, Verdict
+from bridge.model import Circuit, CircuitState, CounterId, Counters, Event, Evidence, Key, Signals, Snapshot, Verdict
 from bridge.policy import Policy
 
 START = 1_700_000_000.0
@@ -66,7 +66,7 @@ def says(
     assert set(gauges) <= set(GAUGES)
     return Signals(
         gauges={signal: {key(name): value for name, value in values.items()} for signal, values in gauges.items()},
-        counters=counters,
+        counters=Counters.of(counters),
         circuits={key(name): CircuitState[state] for name, state in (circuits or {}).items()},
         families={
             signal: frozenset(key(name).provider for name in values) for signal, values in given.items() if values

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bridge.health import breaker
 from bridge.health.breaker import Derivation, Traffic
-from bridge.model import CircuitState, Signals
+from bridge.model import CircuitState, Counters, Signals
 from bridge.policy import BreakerPolicy, Policy
 from tests.health.polls import INTERVAL, START, Bridge, says
 
@@ -573,7 +573,7 @@ def test_the_same_polls_give_the_same_states_and_times_in_whatever_order_the_lin
     for one in signals:
         counters = list(one.counters.items())
         chance.shuffle(counters)
-        shuffled.append(replace(one, counters=dict(counters)))
+        shuffled.append(replace(one, counters=Counters.of(dict(counters))))
     assert told(signals) == told(signals)
     assert told(signals) == told(shuffled)
 

@@ -18,7 +18,7 @@ import pytest
 from bridge.gateway.errors import GatewayError, GatewayUnreachable
 from bridge.history import database as database_module
 from bridge.history.store import Store
-from bridge.model import CircuitState, CounterId, Key, Signals
+from bridge.model import CircuitState, CounterId, Counters, Key, Signals
 from bridge.policy import Policy
 from bridge.polling import election as lead_module
 from bridge.polling import loop as poller_module
@@ -282,7 +282,7 @@ def test_while_the_clock_is_behind_rates_are_not_known_and_afterwards_they_are_r
         for _ in range(polls):
             clocks.passes(INTERVAL)
             given = {**signals().sources, "requests": ("requests_total", "gatewayz-metrics")}
-            source.says = replace(signals(), counters={requests: clocks.steady}, sources=given)
+            source.says = replace(signals(), counters=Counters.of({requests: clocks.steady}), sources=given)
             poller.poll_once()
         latest = store.latest()
         assert latest is not None
