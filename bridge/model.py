@@ -121,6 +121,12 @@ class Counters(Mapping[CounterId, float]):
         """The counters of a mapping."""
         return cls(tuple(counters), np.fromiter(counters.values(), dtype=np.float64, count=len(counters)))
 
+    def known(self) -> dict[CounterId, float]:
+        """The counters whose values are known."""
+        return {
+            counter: value for counter, value in zip(self.ids, self.numbers.tolist(), strict=True) if value == value
+        }
+
     def __getitem__(self, counter: CounterId) -> float:
         return float(self.numbers[self.ids.index(counter)])
 

@@ -10,7 +10,6 @@ import hashlib
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,35 +56,23 @@ class Route:
     identity: Identity | None = None
 
 
-@dataclass
+@dataclass(slots=True)
 class Plan:
     """The meaning of some series. They go by their places in the order they are published in."""
 
     recognised: tuple[Dialect, ...]
     chosen: tuple[Chosen, ...]
-    counters: list[tuple[int, CounterId, float]] = field(default_factory=list)
-    """Where each stands, and what brings it into the bridge's unit."""
+    counter_ids: tuple[CounterId, ...] = ()
+    counter_places: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, dtype=np.intp))
+    """Where each counter stands."""
+    counter_factors: Floats = field(default_factory=lambda: np.empty(0))
+    """What brings each counter into the bridge's unit."""
     others: list[tuple[int, Route]] = field(default_factory=list)
     scrape_success: list[int] = field(default_factory=list)
     """Series that say whether the gateway could read its own numbers."""
     families: dict[str, set[str]] = field(default_factory=dict)
     kinds: dict[str, str] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
-
-    @cached_property
-    def counter_ids(self) -> tuple[CounterId, ...]:
-        """The counters, in the order they are published in."""
-        return tuple(counter for _, counter, _ in self.counters)
-
-    @cached_property
-    def counter_places(self) -> NDArray[np.int64]:
-        """Where each of them stands."""
-        return np.array([place for place, _, _ in self.counters], dtype=np.int64)
-
-    @cached_property
-    def counter_factors(self) -> Floats:
-        """What brings each into the bridge's unit."""
-        return np.array([factor for _, _, factor in self.counters], dtype=np.float64)
 
     def sources(self) -> dict[str, tuple[str, str]]:
         """Each signal's family and dialect."""
@@ -124,6 +111,7 @@ def make(dialects: Sequence[Dialect], series: Sequence[Series], identities: Iden
     ]
     _name(identities, [route for _, route in routes])
     admitted = _Admission()
+    counters: dict[CounterId, tuple[int, float]] = {}
     for place, route in routes:
         resolved = _resolved(route, identities)
         if resolved is None or not admitted.admits(resolved.key):
@@ -132,9 +120,12 @@ def make(dialects: Sequence[Dialect], series: Sequence[Series], identities: Iden
         if resolved.source.kind:
             plan.kinds[resolved.key.provider] = resolved.source.kind
         if resolved.counter is not None:
-            plan.counters.append((place, resolved.counter, resolved.factor))
+            counters[resolved.counter] = place, resolved.factor
         else:
             plan.others.append((place, resolved))
+    plan.counter_ids = tuple(counters)
+    plan.counter_places = np.array([place for place, _ in counters.values()], dtype=np.intp)
+    plan.counter_factors = np.array([factor for _, factor in counters.values()], dtype=np.float64)
     if admitted.refused:
         plan.notices.append(f"more than {MAX_PROVIDERS} providers or {MAX_KEYS} models: the rest is left out")
     return plan

@@ -152,7 +152,7 @@ class TestMemory:
             memory = bridge.memory
             remembered = (len(memory.counters), len(memory.circuits), len(memory.derivations), len(memory.absences))
             windows = (len(memory.window.past), len(memory.window.rows), len(memory.window.ids))
-            read = (len(reader._known), len(translator._plan.counters))
+            read = (len(reader._known), len(translator._plan.counter_ids))
             sizes.append((*read, *remembered, len(memory.statuses), *windows))
         assert sizes[-1][:2] == (10, 15), "reader and translator know the last exposition alone"
         assert sizes[-1] == sizes[-10], "and nothing grows once the window is full"
