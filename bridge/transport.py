@@ -159,6 +159,12 @@ class _BoundedHTTP(urllib3.connection.HTTPConnection):
         response.fp = io.BufferedReader(self._reader, CHUNK_BYTES)
         return response
 
+    def send(self, data: Any) -> None:
+        """Send within the budget as well: a form may be long, and the other side need not take it."""
+        if self.sock is not None:
+            self.sock.settimeout(self._budget.remaining())
+        super().send(data)
+
     def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]  # urllib3 does so itself
         try:
             return super().getresponse()

@@ -14,6 +14,8 @@ from bridge.gateway.errors import one_line
 from bridge.history.codec import Floats
 
 MAX_WARNINGS = 3
+MAX_VALUES = 1_000_000
+"""An answer of the largest size that is read has fewer, unless it was made to take hundreds of times its bytes."""
 
 
 class RemoteHistoryError(Exception):
@@ -49,6 +51,8 @@ class RemoteAnswer:
 
 def read_answer(body: bytes) -> RemoteAnswer:
     """An answer of the API. Raises RemoteHistoryError for what is none."""
+    if body.count(b",") > MAX_VALUES:
+        raise RemoteHistoryError(f"its answer has more than {MAX_VALUES} values; ask for less", of_question=True)
     try:
         answer = orjson.loads(body)
     except orjson.JSONDecodeError:
