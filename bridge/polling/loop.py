@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
+from bridge import clock
 from bridge.gateway.errors import GatewayError, UnknownGateway
 from bridge.gateway.source import GatewaySource
 from bridge.health.assess import assess
@@ -60,14 +61,18 @@ class Poller:
         self._rejected_lines = 0
 
     def run(self, lead: Lead, stop: threading.Event) -> None:
-        """Go on from the log, and poll as long as ``stop`` is not set: the first time at once, if it is time."""
+        """Go on from the log, and poll as long as ``stop`` is not set: the first time at once, if it is time.
+
+        Raises LeadLost when another may poll as well.
+        """
         self.resume()
-        now = self._clock()
-        last_began = max(self._last_at, lead.last_began())
-        due = time.monotonic() + min(self._interval, max(0.0, last_began + self._interval - now))
+        passed = lead.seconds_since_begin(clock.read())
+        if 0 <= self._clock() - self._last_at < passed:
+            passed = self._clock() - self._last_at  # where the lock's file was removed
+        due = time.monotonic() + min(self._interval, max(0.0, self._interval - passed))
         while not stop.wait(max(0.0, due - time.monotonic())):
             began = time.monotonic()
-            lead.begins(self._clock())
+            lead.begins(clock.read())
             self.poll_once()
             if self._damage is not None:
                 raise self._damage  # whoever begins anew sets the file aside
