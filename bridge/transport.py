@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import functools
 import http.client
-import http.cookiejar
 import io
 import socket
 import ssl
 import time
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import requests
 import urllib3
@@ -51,7 +50,6 @@ def open_session(budget: Budget, headers: Mapping[str, str], token: str | None) 
     # The other side is reached directly, as Prometheus would reach it.
     session.trust_env = False
     session.headers.update({"User-Agent": USER_AGENT, **headers})
-    session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
     if token is not None:
 
         def bearer(request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -167,12 +165,15 @@ class _BoundedHTTP(urllib3.connection.HTTPConnection):
 
     def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]  # urllib3 does so itself
         try:
-            return super().getresponse()
+            response: Any = super().getresponse()
         except BaseException:
             # urllib3 drops an answer whose headers it rejects without closing it.
             if self._reader:
                 self._reader.close()
             raise
+        # No cookie is kept, and none is taken apart: that can take seconds, which no budget sees.
+        del response._original_response.msg["Set-Cookie"]
+        return cast(urllib3.HTTPResponse, response)
 
     def _new_conn(self) -> socket.socket:
         """A connection to the first of the host's addresses that takes one.

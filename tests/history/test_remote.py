@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from bridge.history import promql
 from bridge.history.promql import Selector
 from bridge.history.remote import CONNECTIONS, RemoteHistory
-from bridge.history.remote_answer import RemoteAnswer, RemoteHistoryError, read_answer
+from bridge.history.remote_answer import MAX_SERIES, RemoteAnswer, RemoteHistoryError, read_answer
 from tests.gateway.hostile import (
     Answer,
     answer,
@@ -401,6 +401,17 @@ class TestASideThatMisbehavesAndRecovers:
         with pytest.raises(RemoteHistoryError, match="1000000 values") as caught:
             read_answer(b'{"status":"success","data":[' + b"{}," * 1_000_001 + b"{}]}")
         assert caught.value.of_question
+
+    @pytest.mark.parametrize("data", ["[%s]", '{"resultType":"matrix","result":[%s]}'])
+    def test_an_answer_of_too_many_series_is_not_taken_apart(self, data: str) -> None:
+        many_series = ",".join(['{"metric":{},"values":[]}'] * (MAX_SERIES + 1))
+        with pytest.raises(RemoteHistoryError, match="20000 series") as caught:
+            read_answer(f'{{"status":"success","data":{data % many_series}}}'.encode())
+        assert caught.value.of_question
+
+    def test_long_labels_weigh_what_they_are(self) -> None:
+        reply = matrix(({"provider": "x" * 1_000_000}, POINTS))
+        assert read_answer(reply.chunks[0]).nbytes > 1_000_000
 
 
 class TestPromql:
