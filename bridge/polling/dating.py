@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bridge import clock
 from bridge.model import Moment, Reading
 
 SET_BY_SECONDS = 2.0
@@ -36,7 +37,7 @@ def date(reading: Reading, before: Dated | None) -> Dated:
     """The place in time of a poll that begins at ``reading``, after the one ``before``."""
     if before is None:
         return Dated(Moment(reading.wall, reading.wall), reading)
-    passed = _passed(reading, before.reading)
+    passed = _known(clock.passed(before.reading, reading))
     steady = before.moment.steady + (UNKNOWN_GAP_SECONDS if passed is None else max(passed, SHORTEST_STEP_SECONDS))
     off = reading.wall - before.reading.wall - (passed or 0.0)
     if passed is None or abs(off) > SET_BY_SECONDS + DRIFT * passed:
@@ -45,8 +46,6 @@ def date(reading: Reading, before: Dated | None) -> Dated:
     return Dated(Moment(at, steady), reading, before.epoch)
 
 
-def _passed(now: Reading, then: Reading) -> float | None:
-    """Seconds between two readings; None where nothing says it: the machine was started, and its clock put back."""
-    if now.boot and now.boot == then.boot and now.steady >= then.steady:
-        return now.steady - then.steady
-    return now.wall - then.wall if now.wall >= then.wall else None
+def _known(passed: float) -> float | None:
+    """None where nothing says how long it was: the machine was started again, and its clock put back."""
+    return passed if passed >= 0 else None

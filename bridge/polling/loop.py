@@ -62,12 +62,15 @@ class Poller:
         self._rejected_lines = 0
 
     def run(self, lead: Lead, stop: threading.Event) -> None:
-        """Go on from the log, and poll as long as ``stop`` is not set: the first time at once, if it is time."""
+        """Go on from the log, and poll as long as ``stop`` is not set: the first time at once, if it is time.
+
+        Raises LeadLost when another may poll as well.
+        """
         self.resume()
-        due = time.monotonic() + self._wait(lead.last_began())
+        due = time.monotonic() + self._wait(lead)
         while not stop.wait(max(0.0, due - time.monotonic())):
             began, now = time.monotonic(), self._clock()
-            lead.begins(now.wall)
+            lead.begins(now)
             self.poll_once(now)
             if self._damage is not None:
                 raise self._damage  # whoever begins anew sets the file aside
@@ -75,10 +78,14 @@ class Poller:
                 due = began  # the process, or the machine, stood still: the next poll is not due at once
             due = max(due + self._interval, time.monotonic())
 
-    def _wait(self, last_began: float) -> float:
+    def _wait(self, lead: Lead) -> float:
         """How long the first poll has to wait, so that the gateway sees none too soon after another's."""
-        last = self._dated.reading.wall if self._dated is not None else 0.0
-        return min(self._interval, max(0.0, max(last, last_began) + self._interval - self._clock().wall))
+        now = self._clock()
+        passed = [lead.seconds_since_begin(now)]
+        if self._dated is not None:
+            passed.append(clock.passed(self._dated.reading, now))  # where the lock's file was removed
+        last = min((seconds for seconds in passed if seconds >= 0), default=self._interval)
+        return max(0.0, self._interval - last)
 
     def resume(self) -> None:
         """Go on from the log."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from bridge import clock
 from bridge.gateway.errors import GatewayError, GatewayUnreachable
 from bridge.history import database as database_module
 from bridge.history.store import Store
@@ -605,8 +606,8 @@ class TestTheLead:
             assert least <= had_to_wait < least + 0.3
 
     def test_a_disk_that_takes_nothing_does_not_keep_a_poll_from_beginning(self, tmp_path: Path) -> None:
-        lead = Lead(os.open("/dev/full", os.O_RDWR))
-        lead.begins(T0)
+        lead = Lead(os.open("/dev/full", os.O_RDWR), Path("/dev/full"))
+        lead.begins(clock.read())
         lead.give_up()
 
     def test_after_standing_still_the_gateway_is_asked_once_and_then_after_an_interval(
