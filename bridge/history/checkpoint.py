@@ -64,14 +64,13 @@ def read(database: Database) -> Memory:
     row = connection.execute("SELECT memory FROM latest").fetchone()
     if row is None or row[0] is None:
         return Memory()
-    rows = connection.execute(
-        "SELECT c.at, c.layout, l.content, c.numbers FROM counters c JOIN layouts l ON l.id = c.layout ORDER BY c.poll"
-    )
+    rows = connection.execute("SELECT at, layout, numbers FROM counters ORDER BY poll")
     known: dict[int, tuple[CounterId, ...]] = {}
 
     def counted() -> Iterable[Row]:
-        for steady, layout, content, numbers in rows:
-            if layout not in known:
+        for steady, layout, numbers in rows:
+            if layout not in known:  # read once: with thousands of series it is larger than a poll
+                [content] = connection.execute("SELECT content FROM layouts WHERE id = ?", (layout,)).fetchone()
                 known[layout] = tuple(CounterId(*fields) for fields in orjson.loads(content))
             yield steady, known[layout], codec.unpack(numbers)
 
