@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bridge.health.memory import AVAILABILITY_WINDOW_SECONDS, Memory
-from bridge.history import codec, events
+from bridge.history import checkpoint, codec, events
 from bridge.history.blocks import History, seal
 from bridge.history.codec import Floats, PollLayout
 from bridge.history.columns import GAP_INTERVALS, Columns
@@ -81,7 +81,7 @@ class Store:
             self.latest()
             row = self.database.connection().execute("SELECT memory FROM latest").fetchone()
             if row is not None and row[0] is not None:
-                codec.load_memory(row[0])
+                checkpoint.load_memory(row[0])
         except codec.CORRUPT as error:
             self._cached = None
             self.database.set_aside(f"its newest state: {type(error).__name__}: {error}")
@@ -145,18 +145,7 @@ class Store:
 
     def memory(self) -> Memory:
         """What the next poll needs to go on where the last one stood; an empty memory for an empty log."""
-        connection = self.database.connection()
-        row = connection.execute("SELECT memory FROM latest").fetchone()
-        if row is None or row[0] is None:
-            return Memory()
-        checkpoint = codec.load_memory(row[0])
-        windows = Memory()
-        rows = connection.execute(
-            "SELECT c.at, l.content, c.numbers FROM counters c JOIN layouts l ON l.id = c.layout ORDER BY c.poll"
-        )
-        for at, layout, numbers in rows:
-            windows = windows.with_counters(at, codec.load_counters(layout, codec.unpack(numbers)))
-        return checkpoint.with_windows_of(windows)
+        return checkpoint.read(self.database)
 
     def columns(self, start: float, end: float) -> Columns:
         """The recorded polls from ``start`` to ``end`` (epoch seconds, both included) as columns."""
@@ -217,10 +206,10 @@ class Store:
                         poll.clock,
                         failing_since,
                         codec.dump_snapshot(snapshot),
-                        codec.dump_memory(memory),
+                        checkpoint.dump_memory(memory),
                     ),
                 )
-                counter_layout, values = codec.dump_counters(memory.counters)
+                counter_layout, values = checkpoint.dump_counters(memory.counters)
                 connection.execute(
                     "INSERT INTO counters (poll, at, layout, numbers) VALUES (?, ?, ?, ?)",
                     (poll_id, poll.at, self.database.layout_id(connection, counter_layout), codec.pack(values)),
