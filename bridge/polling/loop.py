@@ -16,7 +16,7 @@ from bridge.health.memory import Memory
 from bridge.history import codec
 from bridge.history.spare import Spared
 from bridge.history.store import Store, Unwritten
-from bridge.model import Event, Poll, Signals, Snapshot
+from bridge.model import Event, Moment, Poll, Signals, Snapshot
 from bridge.policy import Policy
 from bridge.polling.election import Lead
 
@@ -108,7 +108,7 @@ class Poller:
         except Exception as error:
             log.exception("poll_broke", message="a mistake of the bridge's own: this poll counts as failed")
             outcome, message = "internal_error", f"the bridge could not assess this poll: {type(error).__name__}"
-        poll = Poll(at, self._interval, outcome, message, time.monotonic() - started, clock if clock < at else None)
+        poll = Poll(at, self._interval, outcome, message, time.monotonic() - started, clock if clock < at else None, at)
         self._record(poll, snapshot, [*self._gateway_event(poll), *events])
         self._observe(poll)
         return poll
@@ -156,10 +156,10 @@ class Poller:
                 log.info("log_written_again", message=f"{len(self._unwritten)} polls were written down belatedly")
                 self._store.spare.clear()
             self._events, self._unwritten = [], []
-            self._maintain(poll.at)
+            self._maintain(Moment(poll.at, poll.steady))
         self._say(poll, snapshot)
 
-    def _maintain(self, now: float) -> None:
+    def _maintain(self, now: Moment) -> None:
         try:
             self._store.maintain(now)
         except sqlite3.Error as error:
@@ -175,11 +175,11 @@ class Poller:
         self._unwritten = [*self._unwritten, Unwritten(poll, layout, numbers)][-MAX_POLLS_KEPT:]
         if snapshot is None:
             latest = self._store.state(poll.at)
-            known, good_clock = (latest.snapshot, latest.good_clock) if latest else (None, None)
+            known, good = (latest.snapshot, latest.good_reading) if latest else (None, None)
         else:
-            known, good_clock = snapshot, poll.clock
+            known, good = snapshot, poll.reading
         try:
-            self._store.spare.write(Spared(poll, known, self._failing_since, good_clock, f"{path}: {error}"))
+            self._store.spare.write(Spared(poll, known, self._failing_since, good, f"{path}: {error}"))
         except OSError as failed:
             log.error("state_not_shared", message=f"the workers cannot be told of this poll: {failed}")
 
