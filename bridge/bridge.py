@@ -57,7 +57,7 @@ class Bridge:
     def view(self) -> View:
         """What is known now, the same in every worker."""
         now = self.clock()
-        return View(now.wall, self.store.state(now), self.settings.stale_after_seconds, now)
+        return View(now.wall, self.store.state(now.wall), self.settings.stale_after_seconds, now)
 
 
 def current_bridge() -> Bridge:
