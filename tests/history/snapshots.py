@@ -81,8 +81,15 @@ def snapshot(
     return Snapshot(
         at,
         tuple(sorted(verdicts, key=lambda one: one.provider)),
-        tuple(circuits),
-        ModelNumbers.from_values({"model_error_rate": model_error_rates or {}}),
+        (circuits := tuple(circuits)),
+        ModelNumbers.from_values(
+            {
+                "model_circuit_breaker_state": {
+                    it.key: float(it.state) for it in circuits if it.model and it.state is not None
+                },
+                "model_error_rate": model_error_rates or {},
+            }
+        ),
         {**dict.fromkeys(FLEET_METRICS), **(fleet or {})},
         ("gatewayz-data",),
         100,
