@@ -89,8 +89,10 @@ def _decimals(values: Floats) -> int | None:
     known = values[~np.isnan(values)]
     if not np.isfinite(known).all() or np.signbit(known[known == 0.0]).any():
         return None
+    some, largest = known[:: max(1, len(known) // SAMPLE)], float(np.abs(known).max(initial=0.0))
     for decimals in range(MOST_DECIMALS + 1):
-        some = known[:: max(1, len(known) // SAMPLE)]
+        if largest >= EXACT / 10.0**decimals:
+            return None
         if _is_decimal(some, decimals) and _is_decimal(known, decimals):
             return decimals
     return None
@@ -98,7 +100,7 @@ def _decimals(values: Floats) -> int | None:
 
 def _is_decimal(values: Floats, decimals: int) -> bool:
     scaled = np.rint(values * 10.0**decimals)
-    return bool((np.abs(scaled) < EXACT).all() and (scaled / 10.0**decimals == values).all())
+    return bool((scaled / 10.0**decimals == values).all())
 
 
 def _steps(values: Floats, decimals: int) -> tuple[Integers, Integers]:
