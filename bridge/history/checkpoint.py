@@ -22,7 +22,7 @@ from bridge.health.series_index import SeriesIndex
 from bridge.health.windows import LastValue, Window
 from bridge.history import codec
 from bridge.history.database import Database
-from bridge.model import CircuitState, CounterId, Counters, Floats, Key, Moment, Named, Status
+from bridge.model import CircuitState, CounterId, Counters, Floats, Key, Learnt, Moment, Named, Status
 
 Row = tuple[float, tuple[CounterId, ...], Floats]
 """A poll's time (steady), whose counters it has, and the arrays one behind another."""
@@ -112,7 +112,9 @@ def dump(memory: Memory) -> bytes:
         "families": {family: sorted(providers) for family, providers in memory.families.items()},
         "lost_families": memory.lost_families,
         "disbelieved": memory.disbelieved,
-        "names": memory.names,
+        "names": memory.learnt.names,
+        "units": memory.learnt.units,
+        "dialects": memory.learnt.dialects,
         "statuses": {provider: list(entry) for provider, entry in memory.statuses.items()},
     }
     return zlib.compress(orjson.dumps(content, default=codec.plain), level=1)
@@ -138,11 +140,17 @@ def load(data: bytes, rows: Iterable[Row]) -> Memory:
         families={family: frozenset(providers) for family, providers in content["families"].items()},
         lost_families=content["lost_families"],
         disbelieved=content["disbelieved"],
-        names=tuple(
-            Named(dialect, digest, rank, Key(*name), number) for dialect, digest, rank, name, number in content["names"]
+        learnt=Learnt(
+            names=tuple(_named(*fields) for fields in content["names"]),
+            units=content.get("units", {}),
+            dialects=tuple(content.get("dialects", ())),
         ),
         statuses={provider: (Status(status), since) for provider, (status, since) in content["statuses"].items()},
     )
+
+
+def _named(dialect: str, digest: str, rank: int, name: tuple[str, str], number: int, absent: int = 0) -> Named:
+    return Named(dialect, digest, rank, Key(*name), number, absent)
 
 
 def _windows(seconds: float, rows: Iterable[Row]) -> tuple[Window, RecentTraffic, Counters]:

@@ -76,7 +76,7 @@ DAY = [
 def replayed(day: list[tuple[float, bytes]]) -> Iterator[tuple[Signals, Snapshot, list[Event]]]:
     reader, translator, memory = ExpositionReader(), Translator(select("auto")), Memory()
     for at, body in day:
-        signals = translator.translate(reader.read(body))
+        signals = translator.translate(reader.read(body), memory.learnt)
         memory, snapshot, events = assess(memory, signals, model.Moment(at, at), Policy())
         yield signals, snapshot, events
 

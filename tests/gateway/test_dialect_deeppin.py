@@ -90,7 +90,7 @@ FIRST, SECOND = Key("groq", "llama-3.3-70b"), Key("groq", "llama-3.3-70b #2")
 def replayed(day: Sequence[bytes]) -> Iterator[tuple[Signals, Snapshot]]:
     reader, translator, memory = ExpositionReader(), Translator(select("auto")), Memory()
     for number, body in enumerate(day):
-        signals = translator.translate(reader.read(body))
+        signals = translator.translate(reader.read(body), memory.learnt)
         memory, snapshot, _ = assess(memory, signals, Moment(15.0 * number, 15.0 * number), Policy())
         yield signals, snapshot
 

@@ -170,7 +170,10 @@ def read(dialect: Dialect, *bodies: str) -> Snapshot:
     reader, translator, memory = ExpositionReader(), Translator([dialect]), Memory()
     for number, body in enumerate(bodies):
         memory, snapshot, _ = assess(
-            memory, translator.translate(reader.read(body.encode())), Moment(15.0 * number, 15.0 * number), Policy()
+            memory,
+            translator.translate(reader.read(body.encode()), memory.learnt),
+            Moment(15.0 * number, 15.0 * number),
+            Policy(),
         )
     return snapshot
 

@@ -53,7 +53,7 @@ def scrapes() -> list[tuple[float, bytes]]:
 def replayed(timed: Sequence[tuple[float, bytes]]) -> Iterator[tuple[Signals, Snapshot, list[Event]]]:
     reader, translator, memory = ExpositionReader(), Translator(select("auto")), Memory()
     for at, body in timed:
-        signals = translator.translate(reader.read(body))
+        signals = translator.translate(reader.read(body), memory.learnt)
         memory, snapshot, events = assess(memory, signals, Moment(at, at), Policy())
         yield signals, snapshot, events
 

@@ -68,7 +68,7 @@ DAY = {
 def replayed(day: Sequence[tuple[float, bytes]]) -> Iterator[tuple[Signals, Snapshot]]:
     reader, translator, memory = ExpositionReader(), Translator(select("auto")), Memory()
     for at, body in day:
-        signals = translator.translate(reader.read(body))
+        signals = translator.translate(reader.read(body), memory.learnt)
         memory, snapshot, _ = assess(memory, signals, Moment(at, at), Policy())
         yield signals, snapshot
 
