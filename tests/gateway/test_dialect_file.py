@@ -187,7 +187,7 @@ class TestVocabulary:
 
     @pytest.mark.parametrize(
         ("combine", "score", "cost"),
-        [(None, 60, 180), ("sum", None, 180), ("mean", 60, 60), ("lowest", 30, 30), ("highest", 90, 90)],
+        [(None, 30, 180), ("sum", None, 180), ("mean", 60, 60), ("lowest", 30, 30), ("highest", 90, 90)],
     )
     def test_of_several_series_the_worst_counts_and_of_costs_the_sum_unless_another_way_is_named(
         self, tmp_path: Path, combine: str | None, score: float | None, cost: float

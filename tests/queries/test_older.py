@@ -29,6 +29,7 @@ from bridge.queries.targets import parse
 from bridge.queries.timerange import TimeRange
 from bridge.settings import Settings
 from tests.history.api import Api, Asked, Reply, body, matrix, serving, success
+from tests.one_poller import reads
 
 T0 = 1_800_000_000.0
 """The embedded history's first poll."""
@@ -373,7 +374,7 @@ def site(tmp_path: Path) -> Iterator[Callable[[Callable[[Asked], Reply]], tuple[
         server = serving(answer)
         api = server.__enter__()
         given = Settings(gateway_url="http://gateway.test", data_dir=tmp_path, history_url=api.url)
-        app = create_app(given, clock=lambda: T0 + 50.0)
+        app = create_app(given, clock=reads(lambda: T0 + 50.0))
         bridge = app.extensions["bridge"]
         made.append((server, api, bridge))
         for number in range(4):
