@@ -150,6 +150,21 @@ class TestGateway:
             "swift #2": 2,
         }
 
+    def test_a_poll_that_is_not_accepted_changes_no_name(self, tmp_path: Path) -> None:
+        # The second deployment comes first where the bridge has no names to go by.
+        now, models = [1_795_000_000.0], []
+        bodies = (deployments(a=1, b=2), b"node_cpu 1\n", deployments(b=2, a=1))
+        with gateway(*(answer(200, body) for body in bodies)) as upstream:
+            settings = Settings(f"http://127.0.0.1:{upstream.port}", metrics_path="/metrics", data_dir=tmp_path)
+            app = create_app(settings, clock=reads(lambda: now[0]))
+            for outcome in ("ok", "unrecognised", "ok"):
+                now[0] += 15
+                assert polled(poller_in(app)).outcome == outcome
+                models.append({one.digest: one.number for one in poller_in(app)._memory.learnt.names})
+            app.extensions["bridge"].store.close()
+        assert models[0] == models[1] == models[2]
+        assert sorted(models[0].values()) == [1, 2]
+
     def test_a_restarted_bridge_calls_them_what_it_called_them_before(self, tmp_path: Path) -> None:
         # The first of two deployments is withdrawn; then the bridge restarts, or another worker takes the lead.
         now, names = [1_795_000_000.0], []
