@@ -23,7 +23,7 @@ from bridge.health.series_index import SeriesIndex
 from bridge.health.windows import LastValue, Window
 from bridge.history import codec
 from bridge.history.database import Database
-from bridge.model import CircuitState, CounterId, Counters, Floats, Key, Moment, Named, Status
+from bridge.model import CircuitState, CounterId, Counters, Floats, Key, Learnt, Moment, Named, Status
 from bridge.policy import RATE_WINDOW_SECONDS
 
 _BEFORE_THEM: dict[str, Any] = {
@@ -35,6 +35,8 @@ _BEFORE_THEM: dict[str, Any] = {
     "forgotten": [0, None],
     "falls": [],
     "clock_set": None,
+    "units": {},
+    "dialects": [],
 }
 """What a checkpoint did not hold before it held these."""
 Row = tuple[float, tuple[CounterId, ...], Floats]
@@ -136,7 +138,9 @@ def dump(memory: Memory) -> bytes:
         "families": {family: sorted(providers) for family, providers in memory.families.items()},
         "lost_families": memory.lost_families,
         "disbelieved": memory.disbelieved,
-        "names": memory.names,
+        "names": memory.learnt.names,
+        "units": memory.learnt.units,
+        "dialects": memory.learnt.dialects,
         "statuses": {provider: list(entry) for provider, entry in memory.statuses.items()},
     }
     return zlib.compress(orjson.dumps(content, default=codec.plain), level=1)
@@ -166,11 +170,17 @@ def load(data: bytes, rows: Iterable[Row]) -> Memory:
         families={family: frozenset(providers) for family, providers in content["families"].items()},
         lost_families=content["lost_families"],
         disbelieved=content["disbelieved"],
-        names=tuple(
-            Named(dialect, digest, rank, Key(*name), number) for dialect, digest, rank, name, number in content["names"]
+        learnt=Learnt(
+            names=tuple(_named(*fields) for fields in content["names"]),
+            units=content["units"],
+            dialects=tuple(content["dialects"]),
         ),
         statuses={provider: (Status(status), since) for provider, (status, since) in content["statuses"].items()},
     )
+
+
+def _named(dialect: str, digest: str, rank: int, name: tuple[str, str], number: int, absent: int = 0) -> Named:
+    return Named(dialect, digest, rank, Key(*name), number, absent)
 
 
 def _windows(seconds: float, rows: Iterable[Row]) -> tuple[Window, RecentTraffic, Counters]:
