@@ -26,6 +26,8 @@ STEPS: Mapping[int, str] = {
     ALTER TABLE polls ADD COLUMN steady REAL;
     ALTER TABLE polls ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE blocks ADD COLUMN polls INTEGER;
+    ALTER TABLE blocks ADD COLUMN first_poll INTEGER;
+    UPDATE blocks SET first_poll = last_poll - 239;
     ALTER TABLE blocks ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE counters ADD COLUMN steady REAL;
     ALTER TABLE events ADD COLUMN steady REAL;

@@ -16,7 +16,6 @@ ROWS_AT_ONCE = 100
 PRUNING_SECONDS = 0.02
 """One poll removes so many rows of each table at least, and goes on for so long where more are too old."""
 LAYOUTS_PRUNED_EVERY = 100
-LOSSES_KEPT = 100
 _SAME = "SELECT 1 FROM counted_events o WHERE o.kind = e.kind AND o.provider = e.provider AND o.model = e.model"
 _AGE = "coalesce(steady, at)"
 
@@ -103,4 +102,4 @@ class Pruning:
             " AND id NOT IN (SELECT epoch FROM blocks)",
             (old,),
         )
-        connection.execute("DELETE FROM losses WHERE id <= (SELECT max(id) FROM losses) - ?", (LOSSES_KEPT,))
+        connection.execute("DELETE FROM losses WHERE at < (SELECT at FROM polls ORDER BY id LIMIT 1)")

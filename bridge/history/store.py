@@ -131,6 +131,7 @@ class Store:
             .execute(
                 f"SELECT l.poll, l.failing_since, l.good_reading, {wanted}, p.at, p.interval, p.outcome, p.message,"
                 " p.seconds, coalesce(p.steady, p.at), p.epoch, l.reading FROM latest l JOIN polls p ON p.id = l.poll"
+                " WHERE p.outcome != 'lost'"
             )
             .fetchone()
         )
@@ -163,10 +164,14 @@ class Store:
 
     def _losses(self, at: float) -> list[str]:
         """What damage has cost of the history that is kept, the last of it in words."""
-        rows = self.database.connection().execute(
-            "SELECT message FROM losses WHERE at > ? ORDER BY id DESC LIMIT 3", (at - self._retention_seconds,)
+        rows = (
+            self.database.connection()
+            .execute("SELECT polls, message FROM losses WHERE at > ? ORDER BY id DESC", (at - self._retention_seconds,))
+            .fetchall()
         )
-        return [f"damaged history: {message}" for (message,) in rows]
+        said = [f"damaged history: {message}" for _, message in rows[:3]]
+        lost = sum(polls for polls, _ in rows)
+        return [f"damaged history: {lost} polls were lost in all", *said] if lost else said
 
     def state(self, now: float) -> Latest | None:
         """The newest state at ``now``, also where the log could not be written."""
