@@ -45,8 +45,9 @@ def seal(database: Database) -> bool:
             made = segment.of_rows(rows)
             layout = database.id_of(connection, made.layout)
             block = connection.execute(
-                "INSERT INTO blocks (start, end, epoch, polls, first_poll, last_poll, layout) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (rows[0].at, rows[-1].at, rows[0].epoch, len(rows), ids[0], last, layout),
+                "INSERT INTO blocks (start, end, epoch, steady, polls, first_poll, last_poll, layout)"
+                " VALUES (?, ?, ?, (SELECT steady FROM polls WHERE id = ?), ?, ?, ?, ?)",
+                (rows[0].at, rows[-1].at, rows[0].epoch, rows[-1].id, len(rows), ids[0], last, layout),
             ).lastrowid
             columns = {name: encode(made.column(name)) for name in made.layout.widths}
             connection.executemany(

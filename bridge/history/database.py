@@ -178,8 +178,8 @@ class Database:
         """Write down what damage has cost: so many polls, and in words. Every worker tells of it."""
         with self.transaction() as connection:
             connection.execute(
-                "INSERT INTO losses (at, polls, message)"
-                " VALUES (coalesce((SELECT at FROM polls ORDER BY id DESC LIMIT 1), ?), ?, ?)",
+                "INSERT INTO losses (at, poll, polls, message)"
+                " VALUES (?, coalesce((SELECT max(id) FROM polls), 0), ?, ?)",
                 (time.time(), polls, message),
             )
 

@@ -65,10 +65,12 @@ def _mark_missing(connection: sqlite3.Connection) -> int:
     known = {id_ for id_, lost in rows if lost}
     first = min(there | sealed, default=1)
     missing = set(range(first, (newest[0] if newest else 0) + 1)) - there - sealed
-    at = connection.execute("SELECT min(at) FROM polls").fetchone()[0]
     connection.executemany(
-        "INSERT INTO polls (id, at, interval, outcome, message, seconds) VALUES (?, ?, 0.0, 'lost', '', 0.0)",
-        [(poll, at or 0.0) for poll in missing],
+        "INSERT INTO polls (id, at, steady, interval, outcome, message, seconds) SELECT ?, coalesce("
+        " (SELECT at FROM polls WHERE id < ? ORDER BY id DESC LIMIT 1), (SELECT max(end) FROM blocks), 0.0), coalesce("
+        " (SELECT steady FROM polls WHERE id < ? ORDER BY id DESC LIMIT 1), (SELECT max(steady) FROM epochs)),"
+        " 0.0, 'lost', '', 0.0",
+        [(poll, poll, poll) for poll in sorted(missing)],
     )
     unsealed = {id_ for id_ in there - sealed - known if id_ <= last_sealed}
     return len(missing) + mark_lost(connection, unsealed)
@@ -145,7 +147,8 @@ def _restore_epochs(connection: sqlite3.Connection) -> None:
     """Epochs that are not there any more, from their polls; those that are there decide which of these count."""
     connection.execute(
         "INSERT OR IGNORE INTO epochs SELECT epoch, min(at), min(coalesce(steady, at)),"
-        " max(at) - max(coalesce(steady, at)), max(coalesce(steady, at)), 9e999 FROM polls WHERE outcome != 'lost' GROUP BY epoch"
+        " max(at) - max(coalesce(steady, at)), max(coalesce(steady, at)), 9e999 FROM polls"
+        " WHERE outcome != 'lost' GROUP BY epoch"
     )
 
 

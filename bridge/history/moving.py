@@ -9,7 +9,7 @@ from bridge.history.database import Database
 TABLES = (
     ("polls", "id", ("at", "steady", "epoch", "interval", "outcome", "message", "seconds")),
     ("fresh", "poll", ("layout", "numbers")),
-    ("blocks", "id", ("start", "end", "epoch", "polls", "first_poll", "last_poll", "layout")),
+    ("blocks", "id", ("start", "end", "epoch", "steady", "polls", "first_poll", "last_poll", "layout")),
     ("block_columns", "block", ("name", "numbers")),
     ("counters", "poll", ("at", "steady", "layout", "numbers")),
     ("epochs", "id", ("first_at", "first_steady", "shift", "steady", "cutoff")),

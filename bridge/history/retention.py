@@ -39,7 +39,7 @@ class Pruning:
             while more and time.monotonic() < until:
                 more = self._counters(connection, now.steady - AVAILABILITY_WINDOW_SECONDS - 60.0)
                 more |= self._polls(connection, old)
-                more |= self._blocks(connection)
+                more |= self._blocks(connection, old)
                 more |= self._events(connection, old)
 
     def _counters(self, connection: sqlite3.Connection, old: float) -> bool:
@@ -56,10 +56,12 @@ class Pruning:
         removed = connection.execute(f"DELETE FROM {table} WHERE {key} IN ({oldest}) AND {_AGE} < ?", (old,))
         return removed.rowcount == ROWS_AT_ONCE
 
-    def _blocks(self, connection: sqlite3.Connection) -> bool:
+    def _blocks(self, connection: sqlite3.Connection, old: float) -> bool:
         """A block goes after the last of its polls has: so it is known, as long as there is one, which are sealed."""
         row = connection.execute(
-            "SELECT id FROM blocks WHERE last_poll < (SELECT min(id) FROM polls) ORDER BY id LIMIT 1"
+            "SELECT id FROM blocks WHERE last_poll < (SELECT min(id) FROM polls) AND coalesce(steady, end) < ?"
+            " ORDER BY id LIMIT 1",
+            (old,),
         ).fetchone()
         if row is None:
             return False
@@ -102,4 +104,4 @@ class Pruning:
             " AND id NOT IN (SELECT epoch FROM blocks)",
             (old,),
         )
-        connection.execute("DELETE FROM losses WHERE at < (SELECT at FROM polls ORDER BY id LIMIT 1)")
+        connection.execute("DELETE FROM losses WHERE poll < (SELECT min(id) FROM polls) - 1")
