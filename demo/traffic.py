@@ -120,9 +120,10 @@ class Counts:
 
 @dataclass(slots=True)
 class Breaker:
-    """A circuit breaker as gateways have them: five failures in a row open it, two successes close it."""
+    """A circuit breaker as gateways have them: five failures in a row open it, a few successes close it."""
 
     timeout_seconds: float
+    successes_to_close: int = 2
     state: str = CLOSED
     since: float = 0.0
     in_a_row: int = 0
@@ -141,7 +142,7 @@ class Breaker:
         """Take note of a request that went through."""
         if self.state == HALF_OPEN:
             self.in_a_row = 0 if failed else self.in_a_row + 1
-            if failed or self.in_a_row == 2:
+            if failed or self.in_a_row == self.successes_to_close:
                 self._enter(OPEN if failed else CLOSED, at)
             return
         self.in_a_row = self.in_a_row + 1 if failed else 0
@@ -164,12 +165,13 @@ class Router:
         begins: float = 0.0,
         breaker_of: str = "provider",
         breaker_timeout_seconds: float = 60.0,
+        successes_to_close: int = 2,
         observes_failures: bool = True,
         remembers: bool = False,
     ) -> None:
-        """``breaker_of`` is ``provider``, ``model`` or empty: who has a breaker.
+        """``breaker_of`` is ``provider``, ``model`` or empty: what has a breaker.
 
-        ``remembers`` keeps every call in ``calls``, for who wants to check.
+        ``remembers`` keeps every call in ``calls``, so that they can be checked.
         """
         self.fleet = fleet
         self.script = script or Script()
@@ -180,7 +182,7 @@ class Router:
         self.calls: list[Call] = []
         self._script_began = 0.0
         self._breaker_of = breaker_of
-        self._timeout = breaker_timeout_seconds
+        self._breaker_timeout, self._successes_to_close = breaker_timeout_seconds, successes_to_close
         self._observes_failures = observes_failures
         self._remembers = remembers
 
@@ -234,13 +236,18 @@ class Router:
         for at, number, deployment in sorted(due, key=lambda one: one[0]):
             self._call(at, number, deployment)
 
+    def _breaker_at(self, key: Key) -> Breaker | None:
+        if self._breaker_of and key not in self.breakers:
+            self.breakers[key] = Breaker(self._breaker_timeout, self._successes_to_close)
+        return self.breakers.get(key)
+
     def _call(self, at: float, number: int, deployment: Deployment) -> None:
         second = (at - self._script_began) % self.script.loop_seconds
         spells = [spell for spell in self.script.spells if spell.covers(second, deployment)]
         if any(spell.silent for spell in spells):
             return
         key = self.breaker_key(deployment.provider, deployment.model)
-        breaker = self.breakers.setdefault(key, Breaker(self._timeout)) if self._breaker_of else None
+        breaker = self._breaker_at(key)
         if breaker is not None and not breaker.lets_through(at):
             return
         failing = max([deployment.failing, *(spell.failing for spell in spells)])

@@ -30,7 +30,7 @@ IDLE = "xai"
 FLEET = (
     Deployment("openai", "gpt-4o", 3.0, 0.3, usd=0.004),
     Deployment("openai", "o3", 2.0, 0.3, usd=0.02),
-    Deployment("anthropic", "claude-sonnet-4", 3.0, 0.6, failing=0.06, usd=0.01),
+    Deployment("anthropic", "claude-sonnet-4", 3.0, 0.6, failing=0.03, usd=0.01),
     Deployment("groq", "llama-3.1-8b", 3.0, 0.3, usd=0.001),
     Deployment("groq", "qwen-2.5-32b", 3.0, 0.3, usd=0.001),
     Deployment("mistral", "codestral", 1.0, 0.6, usd=0.002),
@@ -59,6 +59,7 @@ class Kind(NamedTuple):
     states: Mapping[str, float]
     """What the bridge should make of each of its breakers' states."""
     observes_failures: bool = True
+    successes_to_close: int = 2
 
 
 AS_IT_IS = {CLOSED: 0.0, OPEN: 1.0, HALF_OPEN: 2.0}
@@ -69,7 +70,9 @@ KINDS = {
     "circuit-breaker": Kind(lambda: shapes.circuit_breaker, "provider", AS_IT_IS),
     "privaterouter": Kind(lambda: shapes.privaterouter, "", AS_IT_IS),
     "deeppin": Kind(lambda: shapes.deeppin, "model", {**AS_IT_IS, HALF_OPEN: 0.0}),
-    "litellm": Kind(shapes.Litellm, "model", {**AS_IT_IS, HALF_OPEN: 1.0}, observes_failures=False),
+    "litellm": Kind(
+        shapes.Litellm, "model", {**AS_IT_IS, HALF_OPEN: 1.0}, observes_failures=False, successes_to_close=1
+    ),
 }
 
 
@@ -81,6 +84,11 @@ class Scrape(NamedTuple):
     calls: int
     """How many there had been."""
     states: Mapping[Key, str]
+    """Of its breakers."""
+    scores: Mapping[str, float]
+    """By provider, as the gateway sees it."""
+    counts_from: float
+    """The second of the router's time from which on it counts."""
 
 
 class LivingGateway:
@@ -93,6 +101,7 @@ class LivingGateway:
             begins=-SECONDS_BEFORE,
             breaker_of=kind.breaker_of,
             breaker_timeout_seconds=BREAKER_SECONDS,
+            successes_to_close=kind.successes_to_close,
             observes_failures=kind.observes_failures,
             remembers=True,
         )
@@ -105,9 +114,11 @@ class LivingGateway:
         with self._lock:
             self.router.advance(time.monotonic() - self._began)
             states = {key: breaker.state for key, breaker in self.router.breakers.items()}
+            scores = {name: shapes.score(self.router, name) for name in self.router.of_providers()}
             now = time.time()
-            self.scrapes.append(Scrape(now, len(self.router.calls), states))
-            return self._shape(self.router, now).encode()
+            body = self._shape(self.router, now).encode()
+            self.scrapes.append(Scrape(now, len(self.router.calls), states, scores, self.router.started))
+            return body
 
     def play(self, script: Script) -> None:
         """Play this script from now on."""
@@ -147,12 +158,15 @@ class Life:
         """The calls between the service's first scrape and that of the poll at this epoch second."""
         return self.gateway.router.calls[self.gateway.scrapes[0].calls : self.scrape(at).calls]
 
+    def good_polls(self) -> set[float]:
+        """Epoch seconds of the polls that succeeded."""
+        return {at for at, up in self.ranges["gateway_up"][()] if up == 1}
+
     def during(self, metric: str, begin: float, end: float) -> Iterator[tuple[Labels, float, float | None]]:
-        """Labels, epoch second and value of each point in a stretch of the script."""
+        """Labels, epoch second and value of each good poll in a stretch of the script."""
+        good = self.good_polls()
         for labels, series in self.ranges[metric].items():
-            for at, value in series:
-                if begin <= self.second(at) < end:
-                    yield labels, at, value
+            yield from ((labels, at, value) for at, value in series if at in good and begin <= self.second(at) < end)
 
 
 def latest_of(service: Service) -> dict[str, dict[Labels, float | None]]:
