@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from demo.traffic import BOUNDS, CLOSED, HALF_OPEN, OPEN, Counts, Router
+from demo.traffic import BOUNDS, CLOSED, HALF_OPEN, OPEN, Counts, Key, Router
 
 Labels = Mapping[str, str]
 
@@ -30,15 +30,16 @@ class Metrics:
             *family("fastapi_requests_total", "counter", "Total FastAPI requests"),
             *_models(router, created),
             *_breakers(router, created),
-            *self._providers(router.of_providers(), created),
+            *self._providers(router, created),
             *family("provider_slow_requests_total", "counter", "Total slow provider requests (>30s) by severity"),
             *gauge("redis_up", "Redis availability status", [({}, 1.0)]),
         ]
         return "\n".join([*text, ""])
 
-    def _providers(self, providers: Mapping[str, Counts], created: float) -> Iterator[str]:
+    def _providers(self, router: Router, created: float) -> Iterator[str]:
+        providers = router.of_providers()
         named = [({"provider": name}, counts) for name, counts in providers.items()]
-        up = [(labels, 0.0 if counts.last_failed else 1.0) for labels, counts in named]
+        up = [({"provider": name}, float(router.state(Key(name)) == CLOSED)) for name in providers]
         yield from gauge("provider_availability", "Provider availability status (1=available, 0=unavailable)", up)
         rates = []
         for name, counts in providers.items():

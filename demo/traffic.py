@@ -207,7 +207,6 @@ class Router:
             its = sums.setdefault(key.provider, Counts())
             its.successes += counts.successes
             its.failures += counts.failures
-            its.last_failed |= counts.last_failed
             its.usd += counts.usd
             its.seconds += counts.seconds
             its.observed += counts.observed
