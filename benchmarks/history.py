@@ -24,7 +24,19 @@ from benchmarks.source import Hand, source_of
 from bridge import logs
 from bridge.health.memory import Memory
 from bridge.history.store import Store
-from bridge.model import FLEET_METRICS, PROVIDER_METRICS, Event, Key, ModelNumbers, Poll, Snapshot, Status, Verdict
+from bridge.model import (
+    FLEET_METRICS,
+    PROVIDER_METRICS,
+    Event,
+    Key,
+    ModelNumbers,
+    Moment,
+    Poll,
+    Reading,
+    Snapshot,
+    Status,
+    Verdict,
+)
 from bridge.policy import Policy
 from bridge.polling.loop import Poller
 
@@ -96,13 +108,13 @@ def poll_number(at: float) -> int:
 def _poll(store: Store, providers: Sequence[str], times: Sequence[float]) -> list[tuple[float, list[float]]]:
     """Let the bridge's poller poll at these times: each time, and the scores."""
     logs.configure("CRITICAL")
-    hand, now, first = Hand(), [times[0]], poll_number(times[0])
-    poller = Poller(source_of(hand), store, Policy(), interval_seconds=INTERVAL_SECONDS, clock=lambda: now[0])
+    hand, first = Hand(), poll_number(times[0])
+    poller = Poller(source_of(hand), store, Policy(), interval_seconds=INTERVAL_SECONDS)
     poller.resume()
     recorded = []
     for number, at in enumerate(times):
-        now[0], hand.body = at, exposition(first + number, providers=len(providers), models=MODELS)
-        poll = poller.poll_once()
+        hand.body = exposition(first + number, providers=len(providers), models=MODELS)
+        poll = poller.poll_once(Reading(at, at, "bench"))
         latest = store.latest()
         if not poll.good or latest is None or latest.snapshot is None:
             raise RuntimeError(f"the history could not be written: {poll.message}")
@@ -147,7 +159,11 @@ class _Wandering:
             else:
                 poll = Poll(at, INTERVAL_SECONDS, "ok", "", 0.02)
                 store.append(
-                    poll, failing_since=None, events=events, snapshot=self._snapshot(row), memory=Memory(at=at)
+                    poll,
+                    failing_since=None,
+                    events=events,
+                    snapshot=self._snapshot(row),
+                    memory=Memory(moment=Moment(at, at)),
                 )
         good = ~self._failed
         return self._times[good], self._score[good]

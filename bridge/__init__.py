@@ -45,11 +45,12 @@ class _Flask(Flask):
 def configured(environ: Mapping[str, str]) -> Settings:
     """The settings of this deployment, checked as far as they can be before anything runs.
 
-    Raises ConfigurationError with every mistake there is, those in a dialect file of one's own included.
+    Raises ConfigurationError with every mistake there is, those in a dialect file of one's own included, unless it was
+    read well before: then a running service goes on with that.
     """
     settings = load(environ)
     try:
-        dialect_file.select(settings.dialect)
+        dialect_file.in_force(settings.dialect)
     except dialect_file.DialectError as error:
         raise ConfigurationError([f"GATEWAY_DIALECT={settings.dialect!r}: {error}"]) from None
     return settings

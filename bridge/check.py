@@ -16,7 +16,7 @@ from bridge.gateway.translate import Translator
 from bridge.health.assess import assess
 from bridge.health.memory import Memory
 from bridge.history.store import Latest
-from bridge.model import Poll
+from bridge.model import Moment, Poll
 from bridge.policy import Policy
 from bridge.queries import tables
 from bridge.queries.tables import Cell, Column, Table
@@ -56,7 +56,7 @@ def check(body: bytes, dialects: Sequence[Dialect]) -> Finding:
     recognised, plan = recognise(dialects, exposition.series)
     now = time.time()
     signals = Translator(dialects).translate(exposition)
-    _, snapshot, _ = assess(Memory(), signals, now, Policy())
+    _, snapshot, _ = assess(Memory(), signals, Moment(now, now), Policy())
     view = View(now, Latest(0, Poll(now, 15.0, "ok", "", 0.0), snapshot, None), 60.0)
     parts = [
         _lines(exposition),

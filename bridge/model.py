@@ -121,6 +121,12 @@ class Counters(Mapping[CounterId, float]):
         """The counters of a mapping."""
         return cls(tuple(counters), np.fromiter(counters.values(), dtype=np.float64, count=len(counters)))
 
+    def known(self) -> dict[CounterId, float]:
+        """The counters whose values are known."""
+        return {
+            counter: value for counter, value in zip(self.ids, self.numbers.tolist(), strict=True) if value == value
+        }
+
     def __getitem__(self, counter: CounterId) -> float:
         return float(self.numbers[self.ids.index(counter)])
 
@@ -139,7 +145,7 @@ class Signals:
     """
 
     gauges: Mapping[str, Mapping[Key, float]] = field(default_factory=dict)
-    counters: Mapping[CounterId, float] = field(default_factory=dict)
+    counters: Counters = field(default_factory=Counters)
     circuits: Mapping[Key, CircuitState] = field(default_factory=dict)
     families: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Each family that names providers, and the providers it named in this exposition."""
@@ -154,6 +160,8 @@ class Signals:
     rejected_lines: int = 0
     names: tuple[Named, ...] = ()
     """The names in use for identities."""
+    hourly: frozenset[str] = frozenset()
+    """Signals whose counters start again with each hour of the clock."""
     kinds: Mapping[str, str] = field(default_factory=dict)
     """What a provider is, where it is no LLM provider (``GPU node``)."""
     notices: tuple[str, ...] = ()

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+RATE_WINDOW_SECONDS = 300.0
+RATE_WINDOW_POLLS = 4
+
 
 @dataclass(frozen=True, slots=True)
 class BreakerPolicy:
@@ -34,3 +37,9 @@ class Policy:
     """A 95th percentile at or below this scores 1."""
     latency_bad_seconds: float = 10.0
     """A 95th percentile at or above this scores 0."""
+    poll_interval_seconds: float = 15.0
+
+    @property
+    def rate_window_seconds(self) -> float:
+        """How far back rates look: five minutes, or four polls where these are further apart."""
+        return max(RATE_WINDOW_SECONDS, RATE_WINDOW_POLLS * self.poll_interval_seconds)

@@ -19,7 +19,7 @@ from bridge.gateway.exposition import ExpositionReader
 from bridge.gateway.translate import Translator
 from bridge.health.assess import assess
 from bridge.health.memory import Memory
-from bridge.model import Circuit, Event, Key, Signals, Snapshot, Verdict
+from bridge.model import Circuit, Event, Key, Moment, Signals, Snapshot, Verdict
 from bridge.policy import Policy
 
 CAPTURES = Path(__file__).parents[1].parent / "shared" / "captures"
@@ -101,7 +101,7 @@ def poll(of: tuple[Scrape, ...]) -> list[Polled]:
     polled = []
     for scrape in of:
         signals = translator.translate(reader.read(scrape.body))
-        memory, snapshot, events = assess(memory, signals, scrape.at, Policy())
+        memory, snapshot, events = assess(memory, signals, Moment(scrape.at, scrape.at), Policy())
         polled.append(Polled(scrape, signals, snapshot, tuple(events)))
     return polled
 

@@ -16,7 +16,7 @@ from bridge import configured, create_app
 from bridge.gateway.dialect import COUNTERS, SIGNALS, UNITS
 from bridge.gateway.dialect_file import COMBINATIONS, DialectError, load
 from tests.gateway.hostile import answer, gateway
-from tests.one_poller import poller_in
+from tests.one_poller import polled, poller_in
 
 PROJECT = Path(__file__).parent.parent
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
@@ -67,7 +67,7 @@ def test_the_bridge_started_as_shown_watches_that_gateway(folder: Path, monkeypa
         environ = dict(variable.split("=", 1) for variable in variables)
         environ["GATEWAYZ_API_URL"] = environ["GATEWAYZ_API_URL"].replace(":9100", f":{upstream.port}")
         app = create_app(configured(environ))
-        assert poller_in(app).poll_once().outcome == "ok"
+        assert polled(poller_in(app)).outcome == "ok"
         board = app.test_client().get("/").text
         app.extensions["bridge"].store.close()
     assert "GET /metrics " in upstream.requests[0]

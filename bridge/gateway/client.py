@@ -1,18 +1,14 @@
 """One poll's HTTP: a body that is whole, of bounded size, within a bounded time; or the reason there is none.
 
-The gateway is taken to be slow, broken or hostile. A timeout as HTTP libraries understand it starts again with every
-byte received, and a body's size is not known before it is decompressed. So both limits are kept where bytes come in:
-each read from the socket gets only what is left of the whole fetch's time. No thread watches, so none can be left over.
+Time and bytes are bounded where bytes come in (``bridge.transport``); the body's size is not known before it is
+decompressed, so that is bounded here.
 """
 
 from __future__ import annotations
 
 import contextlib
-import http.client
-import http.cookiejar
 import io
 import re
-import ssl
 import time
 import zlib
 from collections.abc import Iterator
@@ -21,9 +17,6 @@ from http import HTTPStatus
 from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 
 import requests
-import urllib3
-import urllib3.connection
-import urllib3.exceptions
 
 from bridge.gateway.errors import (
     ExpositionTooLarge,
@@ -34,11 +27,11 @@ from bridge.gateway.errors import (
     NotAnExposition,
     one_line,
 )
-from bridge.gateway.transport import CHUNK_BYTES, Budget, open_session
+from bridge.transport import CHUNK_BYTES, Budget, TransportError, explained, open_session
 
 MAX_REDIRECTS = 3
 BACK_OFF_SECONDS = 0.2
-HEADER_ALLOWANCE_BYTES = 1024 * 1024
+HEADERS = {"Accept": "text/plain; version=0.0.4", "Accept-Encoding": "gzip"}
 EXCERPT_CHARACTERS = 80
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -76,9 +69,8 @@ class GatewayClient:
         self._url = url
         self._token = token
         self._max_bytes = max_bytes
-        # Twice the body leaves room for framing and for what does not compress.
-        self._budget = Budget(timeout_seconds, 2 * max_bytes + HEADER_ALLOWANCE_BYTES)
-        self._session = open_session(token, self._budget)
+        self._budget = Budget(timeout_seconds, max_bytes)
+        self._session = open_session(self._budget, HEADERS, token)
 
     def fetch(self) -> Fetched:
         """The body of a 200. Raises a ``GatewayError`` for anything else, and nothing but that.
@@ -122,8 +114,7 @@ class GatewayClient:
         except GatewayError:
             raise
         except Exception as error:  # noqa: BLE001  a parser fed with hostile bytes can raise anything
-            # Not chained: the text of what the libraries raise can quote the whole answer, and the URL's password.
-            raise self._explained(error) from None
+            raise self._told(explained(error, self._budget)) from None
         raise GatewayRefused(f"{_path(self._url)} redirects more than {MAX_REDIRECTS} times", code="redirect")
 
     def _get(self, url: str) -> requests.Response:
@@ -206,26 +197,21 @@ class GatewayClient:
         """Text from outside, fit to be shown: a gateway may well quote the token that it was sent."""
         return one_line(text.replace(self._token, "***") if self._token else text, limit)
 
-    def _explained(self, error: Exception) -> GatewayError:
-        """What an HTTP library's exception means. Connecting and reading say it themselves: see below."""
-        causes = list(_causes(error))
-
-        def first(*kinds: type[BaseException]) -> BaseException | None:
-            return next((cause for cause in causes if isinstance(cause, kinds)), None)
-
-        if first(TimeoutError, urllib3.exceptions.TimeoutError):
-            return self._budget.overdue()
-        if found := first(ssl.SSLError, ssl.CertificateError, urllib3.exceptions.SSLError):
-            return GatewayUnreachable(f"no TLS with the gateway: {self._shown(str(found))}", code="tls")
-        if first(ConnectionError) or any(isinstance(cause, OSError) and cause.errno for cause in causes):
-            return GatewayUnreachable("the gateway closed the connection without an answer", code="reset")
-        if first(requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, requests.exceptions.MissingSchema):
-            return GatewayUnreachable("the gateway's URL cannot be asked: it has no usable scheme or host", code="dns")
-        if first(http.client.IncompleteRead) or _ended_early(causes):
-            return ExpositionTruncated("the body is cut off: it is not as long as the gateway had announced")
-        found = first(http.client.HTTPException) or causes[-1]
-        said = self._shown(f"{type(found).__name__}: {found}", EXCERPT_CHARACTERS)
-        return NotAnExposition(f"the answer is not HTTP that can be read ({said})")
+    def _told(self, error: TransportError) -> GatewayError:
+        """Why no whole answer came, in the words of a poll."""
+        said = self._shown(str(error))
+        match error.code:
+            case "timeout":
+                return GatewayUnreachable(f"{said} (POLL_TIMEOUT)", code="timeout")
+            case "too_large":
+                return ExpositionTooLarge(said)
+            case "truncated":
+                return ExpositionTruncated(said)
+            case "not_http":
+                said = self._shown(str(error), EXCERPT_CHARACTERS)
+                return NotAnExposition(f"the answer is not HTTP that can be read ({said})")
+            case code:
+                return GatewayUnreachable(said, code=code)
 
 
 def _worth_a_retry(error: GatewayError) -> bool:
@@ -286,24 +272,3 @@ def _named(status: int) -> str:
         return f"{status} {HTTPStatus(status).phrase}"
     except ValueError:
         return str(status)
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An exception and all that it wraps: in ``args`` (requests), ``reason`` (urllib3) and ``__cause__`` (Python).
-
-    Not ``__context__``: it leads to whatever else was being handled, such as the first attempt's failure.
-    """
-    waiting, seen = [error], set[int]()
-    while waiting:
-        cause = waiting.pop(0)
-        if id(cause) in seen:
-            continue
-        seen.add(id(cause))
-        yield cause
-        wrapped = (*cause.args, getattr(cause, "reason", None), cause.__cause__)
-        waiting.extend(inner for inner in wrapped if isinstance(inner, BaseException))
-
-
-def _ended_early(causes: list[BaseException]) -> bool:
-    """Whether a chunked body broke off between two chunks, for which urllib3 has a sentence and no class."""
-    return any(isinstance(cause, urllib3.exceptions.ProtocolError) and "prematurely" in str(cause) for cause in causes)

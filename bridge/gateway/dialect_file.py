@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from bridge.gateway.dialect import SIGNALS, STATES, UNITS, Dialect, NameRule, Recognition, SignalSource
 
@@ -44,6 +44,31 @@ def select(choice: str) -> tuple[Dialect, ...]:
         raise DialectError(f"no dialect is named: built in are {', '.join(dialects)}; or give the path of a TOML file")
     refuse_rivals(chosen)
     return tuple(chosen)
+
+
+class InForce(NamedTuple):
+    """The dialects to go on with, and why they are not what their files say now; empty where they are."""
+
+    dialects: tuple[Dialect, ...]
+    trouble: str = ""
+
+
+_read_well: dict[str, tuple[Dialect, ...]] = {}
+"""By choice, what it last gave. A worker has from its birth what the process that it was forked from had read."""
+
+
+def in_force(choice: str) -> InForce:
+    """As ``select``; but where a file cannot be used any more, what it said when it was last read well.
+
+    Raises DialectError when this process, and those that it was forked from, never read it well.
+    """
+    try:
+        dialects = _read_well[choice] = select(choice)
+    except DialectError as error:
+        if choice not in _read_well:
+            raise
+        return InForce(_read_well[choice], str(error))
+    return InForce(dialects)
 
 
 def _is_file(name: str) -> bool:

@@ -12,10 +12,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
+
+from bridge.model import Floats
 
 MAX_LINE_BYTES = 16_384
 """A longer line is rejected: reading labels takes time quadratic in their length."""
@@ -63,7 +66,7 @@ class Exposition:
     """The samples of one scrape. Of a series that stands there twice, the last value counts."""
 
     series: tuple[Series, ...]
-    values: Sequence[float]
+    values: Floats
     """One for each series, in their order. They may be NaN or infinite: present, but not known."""
     generation: int = 0
     """The same number means the same series in the same order as in the exposition before."""
@@ -73,7 +76,7 @@ class Exposition:
     @property
     def samples(self) -> dict[Series, float]:
         """Each series' value."""
-        return dict(zip(self.series, self.values, strict=True))
+        return dict(zip(self.series, self.values.tolist(), strict=True))
 
 
 class ExpositionReader:
@@ -97,10 +100,10 @@ class ExpositionReader:
             self._series = tuple(samples)
             self._identities = list(known) if len(known) == len(samples) else []
             self._generation += 1
-        values = [samples[series] for series in self._series]
+        values = np.fromiter((samples[series] for series in self._series), dtype=np.float64, count=len(samples))
         return Exposition(self._series, values, self._generation, len(rejected), tuple(rejected[:SHOWN_REJECTS]))
 
-    def _read_unchanged(self, body: bytes) -> list[float] | None:
+    def _read_unchanged(self, body: bytes) -> Floats | None:
         """All values at once, where nothing but values has changed; None where it must be read line by line."""
         values: list[float] = []
         for lines in _pieces(body):
@@ -116,7 +119,7 @@ class ExpositionReader:
             if b"_" in b" ".join(texts) or not math.isfinite(sum(read)):
                 return None
             values += read
-        return values if values and len(values) == len(self._identities) else None
+        return np.array(values) if values and len(values) == len(self._identities) else None
 
     def _read_lines(self, body: bytes) -> tuple[dict[Series, float], dict[bytes, Series], list[Rejected]]:
         """Read line by line: the samples, the series by their text, and what is no sample."""

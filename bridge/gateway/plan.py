@@ -11,10 +11,13 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bridge.gateway.dialect import COUNTERS, Dialect, SignalSource
 from bridge.gateway.exposition import Series
 from bridge.gateway.identities import Identities, Identity
-from bridge.model import CircuitState, CounterId, Key
+from bridge.model import CircuitState, CounterId, Floats, Key
 
 MAX_PROVIDERS = 1_000
 MAX_KEYS = 20_000
@@ -59,8 +62,11 @@ class Plan:
 
     recognised: tuple[Dialect, ...]
     chosen: tuple[Chosen, ...]
-    counters: list[tuple[int, CounterId, float]] = field(default_factory=list)
-    """Where each stands, and what brings it into the bridge's unit."""
+    counter_ids: tuple[CounterId, ...] = ()
+    counter_places: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, dtype=np.intp))
+    """Where each counter stands."""
+    counter_factors: Floats = field(default_factory=lambda: np.empty(0))
+    """What brings each counter into the bridge's unit."""
     others: list[tuple[int, Route]] = field(default_factory=list)
     scrape_success: list[int] = field(default_factory=list)
     """Series that say whether the gateway could read its own numbers."""
@@ -105,6 +111,7 @@ def make(dialects: Sequence[Dialect], series: Sequence[Series], identities: Iden
     ]
     _name(identities, [route for _, route in routes])
     admitted = _Admission()
+    counters: dict[CounterId, tuple[int, float]] = {}
     for place, route in routes:
         resolved = _resolved(route, identities)
         if resolved is None or not admitted.admits(resolved.key):
@@ -113,9 +120,12 @@ def make(dialects: Sequence[Dialect], series: Sequence[Series], identities: Iden
         if resolved.source.kind:
             plan.kinds[resolved.key.provider] = resolved.source.kind
         if resolved.counter is not None:
-            plan.counters.append((place, resolved.counter, resolved.factor))
+            counters[resolved.counter] = place, resolved.factor
         else:
             plan.others.append((place, resolved))
+    plan.counter_ids = tuple(counters)
+    plan.counter_places = np.array([place for place, _ in counters.values()], dtype=np.intp)
+    plan.counter_factors = np.array([factor for _, factor in counters.values()], dtype=np.float64)
     if admitted.refused:
         plan.notices.append(f"more than {MAX_PROVIDERS} providers or {MAX_KEYS} models: the rest is left out")
     return plan

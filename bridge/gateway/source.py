@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from bridge.gateway.client import GatewayClient
 from bridge.gateway.dialect import Dialect
@@ -17,10 +18,16 @@ class GatewaySource:
     """One gateway, read again and again. Not for use by two threads at once."""
 
     def __init__(
-        self, client: GatewayClient, dialects: Sequence[Dialect], *, observe: Callable[[float], None] = lambda _: None
+        self,
+        client: GatewayClient,
+        dialects: Sequence[Dialect],
+        *,
+        notices: Sequence[str] = (),
+        observe: Callable[[float], None] = lambda _: None,
     ) -> None:
-        """``observe`` is told how many seconds each exposition took to read once it was there."""
+        """``notices`` go with all that is read; ``observe`` is told how many seconds reading each exposition took."""
         self._client = client
+        self._notices = tuple(notices)
         self._observe = observe
         self._reader = ExpositionReader()
         self._translator = Translator(dialects)
@@ -41,7 +48,8 @@ class GatewaySource:
         exposition = self._reader.read(body)
         if exposition.rejected_lines and not exposition.series:
             raise NotAnExposition(f"not one line could be read, beginning with {exposition.first_rejected[0]}")
-        return self._translator.translate(exposition)
+        signals = self._translator.translate(exposition)
+        return replace(signals, notices=(*signals.notices, *self._notices)) if self._notices else signals
 
     def restore(self, names: Iterable[Named]) -> None:
         """Go on with the names that were in use before a restart."""

@@ -6,12 +6,14 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from bridge.gateway import plan as plans
 from bridge.gateway.dialect import Dialect, SignalSource
 from bridge.gateway.exposition import Exposition
 from bridge.gateway.identities import Identities
 from bridge.gateway.plan import STATE_WORDS, Plan, Route
-from bridge.model import CircuitState, CounterId, Key, Named, Signals
+from bridge.model import CircuitState, Counters, Floats, Key, Named, Signals
 
 RANGES = {"reported_score": (0.0, 100.0), "availability": (0.0, 100.0), "error_rate": (0.0, 1.0)}
 _COMBINE: Mapping[str | None, Callable[[Sequence[float]], float]] = {
@@ -39,12 +41,16 @@ class Translator:
     def translate(self, exposition: Exposition) -> Signals:
         """What the exposition says. Nothing in it makes this raise; what is contradictory gets a notice."""
         if exposition.generation != self._generation:
+            before = self._plan
             self._plan = plans.make(self._dialects, exposition.series, self._identities)
+            if self._plan.counter_ids == before.counter_ids:
+                self._plan.counter_ids = before.counter_ids
             self._generation = exposition.generation
         plan, values = self._plan, exposition.values
+        published = values.tolist()
         reading = _Reading()
         for place, route in plan.others:
-            reading.take(route, values[place])
+            reading.take(route, published[place])
         return Signals(
             gauges=reading.gauges_in_our_units(plan),
             counters=_counters(plan, values),
@@ -63,11 +69,11 @@ class Translator:
         )
 
 
-def _counters(plan: Plan, values: Sequence[float]) -> dict[CounterId, float]:
+def _counters(plan: Plan, values: Floats) -> Counters:
     """The counters' values; one that is negative or not finite is not known."""
-    return {
-        counter: value * factor for place, counter, factor in plan.counters if 0 <= (value := values[place]) < math.inf
-    }
+    numbers = values[plan.counter_places]
+    numbers[~((numbers >= 0) & (numbers < math.inf))] = math.nan
+    return Counters(plan.counter_ids, numbers * plan.counter_factors)
 
 
 @dataclass(slots=True)
@@ -128,5 +134,5 @@ class _Reading:
         return circuits
 
 
-def _scrape_succeeded(plan: Plan, values: Sequence[float]) -> bool | None:
-    return all(values[place] == 1 for place in plan.scrape_success) if plan.scrape_success else None
+def _scrape_succeeded(plan: Plan, values: Floats) -> bool | None:
+    return bool(np.all(values[plan.scrape_success] == 1)) if plan.scrape_success else None

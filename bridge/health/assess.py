@@ -2,23 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from bridge.health import circuits, evidence, roster, traffic, verdict
+from bridge.health.circuits import Arrived
 from bridge.health.memory import Memory
-from bridge.health.traffic import Traffic
-from bridge.model import Circuit, CircuitState, Event, ModelNumbers, Signals, Snapshot, Verdict
+from bridge.health.rounding import rounded
+from bridge.health.traffic import Arrivals, Traffic
+from bridge.health.windows import Rises
+from bridge.model import Circuit, CircuitState, Event, ModelNumbers, Moment, Signals, Snapshot, Verdict
 from bridge.policy import Policy
 
+STEPPING_SIGNALS = ("requests", "successes", "failures", "rejected", "transitions", "outages")
+"""Counters whose steps from poll to poll matter; histograms are only looked at over windows."""
+CLOCK_TOLD_SECONDS = 3600.0
+"""For so long it is told that the clock was set."""
+OFTEN_FALLEN = 3
+"""So many polls of a window with counters that fell are no single restart."""
 
-def assess(memory: Memory, signals: Signals, at: float, policy: Policy) -> tuple[Memory, Snapshot, list[Event]]:
-    """Assess the signals of the good poll at ``at`` (epoch seconds, after ``memory.at``)."""
-    lost = roster.lost_families(memory, signals, at)
+
+def assess(memory: Memory, signals: Signals, moment: Moment, policy: Policy) -> tuple[Memory, Snapshot, list[Event]]:
+    """Assess the signals of the good poll at ``moment``, later (steady) than ``memory.moment``."""
+    at, steady = moment
+    window_seconds = policy.rate_window_seconds
+    lost = roster.lost_families(memory, signals, steady, window_seconds)
     present, came_and_went = roster.update(memory, signals, lost, at)
-    breakers = circuits.update(memory, signals, present, at, policy.breaker)
+    window, rises = replace(memory.window, seconds=window_seconds).append(steady, signals.counters)
+    arrivals = Arrivals(rises)
+    reach = policy.breaker.window_seconds + policy.poll_interval_seconds
+    recent = memory.recent.append(arrivals, steady, reach)
+    restarted = _restarts(rises, signals)
+    counted = traffic.counted_keys(window.index, window, ("requests", "failures"))
+    arrived = Arrived(moment, memory, signals, present, arrivals, recent, counted, restarted)
+    breakers = circuits.update(arrived, policy)
+    measured = traffic.measure(window, signals.counters, given=signals.sources.keys())
     after = replace(
-        memory.with_counters(at, signals.counters),
+        memory,
+        moment=moment,
+        counters=signals.counters,
+        window=window,
+        recent=recent,
+        falls=_falls(memory, steady, window_seconds, fell=restarted("")),
         circuits=breakers.circuits,
         reported=breakers.reported,
         derivations=breakers.derivations,
@@ -27,9 +54,8 @@ def assess(memory: Memory, signals: Signals, at: float, policy: Policy) -> tuple
         families=signals.families,
         names=signals.names,
         lost_families=lost,
-        disbelieved=evidence.disbelieved_ties(memory, signals),
+        disbelieved=evidence.disbelieved_ties(memory, signals, measured.requests_total),
     )
-    measured = traffic.measure(after, given=signals.sources.keys())
     case = verdict.Case(signals, measured, after.disbelieved, lost, policy)
     shown = breakers.shown()
     by_provider: dict[str, list[Circuit]] = {provider: [] for provider in present}
@@ -52,12 +78,48 @@ def assess(memory: Memory, signals: Signals, at: float, policy: Policy) -> tuple
     return after, snapshot, [*came_and_went, *breakers.events, *status_changes]
 
 
+def _restarts(rises: Rises, signals: Signals) -> Callable[[str], bool]:
+    """Says of a provider whether its counters began again: most of those that can be compared are lower than before.
+
+    Where it has none, and for the empty name, all providers' counters say it. Counters that start again with each hour
+    of the clock do not count.
+    """
+    index = rises.index
+    series = [index.of_signal(one) for one in STEPPING_SIGNALS if one not in signals.hourly]
+    places = np.concatenate(series) if series else np.empty(0, dtype=np.int64)
+    places = places[(rises.before[places] > 0) & ~np.isnan(rises.amounts[places])]
+    fell, comparable = rises.resets[places], index.provider_of[places] if len(places) else places
+    count = len(index.providers)
+    total, lower = np.bincount(comparable, minlength=count), np.bincount(comparable[fell], minlength=count)
+    overall = bool(2 * lower.sum() > total.sum())
+
+    def restarted(provider: str) -> bool:
+        place = index.place_of_provider.get(provider)
+        if place is None or not total[place]:
+            return overall
+        return bool(2 * lower[place] > total[place])
+
+    return restarted
+
+
+def _falls(memory: Memory, steady: float, seconds: float, *, fell: bool) -> tuple[float, ...]:
+    recent = tuple(at for at in memory.falls if at >= steady - seconds)
+    return (*recent, steady) if fell else recent
+
+
 def _notices(after: Memory) -> list[str]:
     """What is to be known of the poll, beside what the reading of it says."""
     notices = [f"the gateway has stopped giving {family}" for family in sorted(after.lost_families)]
-    if after.forgotten:
-        gone = f"{after.forgotten} that are gone were forgotten before their time"
+    if after.window.forgotten:
+        gone = f"{after.window.forgotten} that are gone were forgotten before their time"
         notices.append(f"the gateway keeps naming its series anew: {gone}")
+    if after.clock_set and after.moment and after.moment.steady - after.clock_set[0] < CLOCK_TOLD_SECONDS:
+        notices.append(after.clock_set[1])
+    if len(after.falls) >= OFTEN_FALLEN:
+        notices.append(
+            f"counters fell {len(after.falls)} times within {verdict.span_words(after.window.seconds)}: does one URL"
+            " stand for several replicas, or does the gateway restart again and again? Rates are too high then"
+        )
     return notices
 
 
@@ -75,20 +137,16 @@ def _dated(found: Sequence[Verdict], memory: Memory, at: float) -> tuple[list[Ve
 
 
 def _models(shown: Sequence[Circuit], measured: Traffic) -> ModelNumbers:
+    rates = {key: rounded("model_error_rate", rate) for key, rate in measured.model_error_rates.items()}
     states = {it.key: float(it.state) for it in shown if it.model and it.state is not None}
-    return ModelNumbers.from_values(
-        {"model_circuit_breaker_state": states, "model_error_rate": measured.model_error_rates}
-    )
+    return ModelNumbers.from_values({"model_circuit_breaker_state": states, "model_error_rate": rates})
 
 
 def _fleet(verdicts: Sequence[Verdict], shown: Sequence[Circuit], measured: Traffic) -> dict[str, float | None]:
     """The fleet's numbers; None where no provider has the one they are made of."""
     known = [circuit.state for circuit in shown if circuit.state is not None]
-    requests = sum(measured.requests.values())
-    error_rate = _mean(verdicts, "provider_error_rate")
-    if measured.failures_counted:
-        error_rate = sum(measured.failures.values()) / requests if requests > 0 else None
-    return {
+    error_rate = measured.fleet_error_rate() if measured.failures_counted else _mean(verdicts, "provider_error_rate")
+    exact = {
         "fleet_health_score": _mean(verdicts, "provider_health_score"),
         "fleet_open_circuits": float(known.count(CircuitState.OPEN)) if known else None,
         "fleet_error_rate": error_rate,
@@ -96,6 +154,7 @@ def _fleet(verdicts: Sequence[Verdict], shown: Sequence[Circuit], measured: Traf
         "fleet_requests": sum(measured.requests_total.values()) if measured.requests_total else None,
         "fleet_cost_usd": _total(verdicts, "provider_cost_usd"),
     }
+    return {metric: rounded(metric, value) for metric, value in exact.items()}
 
 
 def _known(verdicts: Sequence[Verdict], metric: str) -> list[float]:

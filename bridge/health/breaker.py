@@ -10,13 +10,19 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from bridge.model import Circuit, CircuitState, Event, Key
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.health.traffic import Added
+from bridge.model import Circuit, CircuitState, Event, Floats, Key
 from bridge.policy import BreakerPolicy
 
 CLOSED, OPEN, HALF_OPEN = CircuitState.CLOSED, CircuitState.OPEN, CircuitState.HALF_OPEN
 DAY_SECONDS = 86_400.0
 MAX_OPENS_KEPT = 1_000
 MAX_STEPS_BETWEEN_POLLS = 100
+JITTER_SECONDS = 0.5
+"""Polls are never on time to the millisecond: a time-out that is over but for this is over."""
 
 REPORTED = "reported by the gateway"
 """Why a circuit is in a state that its gateway says it is in."""
@@ -26,75 +32,77 @@ Step = tuple[CircuitState, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Traffic:
-    """What one poll added to a circuit."""
-
-    successes: float = 0.0
-    failures: float = 0.0
-    rejected: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
 class Derivation:
-    """What the derived breaker needs to go on: its window of (time, successes, failures), and its trial counts."""
+    """What the derived breaker needs to go on, beside the traffic of the last polls."""
 
-    window: tuple[tuple[float, float, float], ...] = ()
     trial_successes: float = 0.0
     trial_failures: float = 0.0
     last_proof: float | None = None
     """When the breaker was last known to be open: the opening, or later rejections."""
+    closed_at: float | None = None
+    """When it closed: what came before no longer counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """A closed circuit's traffic in the window."""
+
+    successes: float = 0.0
+    failures: float = 0.0
+    seconds: float = 0.0
+    """How long the polls that brought it lasted together."""
 
 
 def derive(
-    state: CircuitState, memory: Derivation, traffic: Traffic, at: float, policy: BreakerPolicy
+    state: CircuitState, memory: Derivation, added: Added, recent: Recent, at: float, policy: BreakerPolicy
 ) -> tuple[Sequence[Step], Derivation]:
-    """The derived breaker's next moves after a poll at ``at``: states entered, in order, and what to remember.
+    """The derived breaker's next moves after a poll at ``at`` (steady): states entered, in order, and what to remember.
 
-    Rejected requests are proof of an open circuit, whatever else is said.
+    ``added`` is what the poll brought, ``recent`` what the window holds with it. Rejected requests are proof of an open
+    circuit, whatever else is said. The poll that ends the time-out brings no trial traffic: what it counted is older.
     """
-    steps: list[Step] = []
-    if traffic.rejected > 0:
-        if state is not OPEN:
-            steps.append((OPEN, f"the gateway rejected {traffic.rejected:g} requests"))
+    if added.rejected > 0:
+        steps = [] if state is OPEN else [(OPEN, f"the gateway rejected {added.rejected:g} requests")]
         return steps, Derivation(last_proof=at)
     if state is CLOSED:
-        return _while_closed(memory, traffic, at, policy)
+        return _while_closed(memory, recent, at, policy)
     if state is OPEN:
         proof = at if memory.last_proof is None else memory.last_proof
-        if at - proof < policy.timeout_seconds:
+        if at - proof < policy.timeout_seconds - JITTER_SECONDS:
             return [], replace(memory, last_proof=proof)
-        steps.append((HALF_OPEN, f"{policy.timeout_seconds:g} s without proof of failure: trying again"))
-        memory = Derivation()
+        return [(HALF_OPEN, f"{policy.timeout_seconds:g} s without proof of failure: trying again")], Derivation()
     memory = replace(
         memory,
-        trial_successes=memory.trial_successes + traffic.successes,
-        trial_failures=memory.trial_failures + traffic.failures,
+        trial_successes=memory.trial_successes + added.successes,
+        trial_failures=memory.trial_failures + added.failures,
     )
     if memory.trial_failures >= policy.half_open_max_failures:
-        steps.append((OPEN, f"{memory.trial_failures:g} failures while trying"))
-        return steps, Derivation(last_proof=at)
+        return [(OPEN, f"{memory.trial_failures:g} failures while trying")], Derivation(last_proof=at)
     if memory.trial_successes >= policy.success_threshold:
-        steps.append((CLOSED, f"{memory.trial_successes:g} successes while trying"))
-        return steps, Derivation()
-    return steps, memory
+        return [(CLOSED, f"{memory.trial_successes:g} successes while trying")], Derivation(closed_at=at)
+    return [], memory
 
 
 def _while_closed(
-    memory: Derivation, traffic: Traffic, at: float, policy: BreakerPolicy
+    memory: Derivation, recent: Recent, at: float, policy: BreakerPolicy
 ) -> tuple[Sequence[Step], Derivation]:
-    window = tuple(entry for entry in memory.window if entry[0] > at - policy.window_seconds)
-    if traffic.successes or traffic.failures:
-        window = (*window, (at, traffic.successes, traffic.failures))
-    successes = sum(entry[1] for entry in window)
-    failures = sum(entry[2] for entry in window)
-    requests = successes + failures
-    period = f"in {policy.window_seconds:g} s"
-    if failures >= policy.failure_threshold and successes == 0:
-        return [(OPEN, f"{failures:g} failures and no success {period}")], Derivation(last_proof=at)
-    if requests >= policy.min_requests and failures / requests >= policy.failure_rate:
-        share = f"{failures:g} of {requests:g} requests failed {period} ({failures / requests:.0%})"
+    requests = recent.successes + recent.failures
+    period = f"in {recent.seconds:.0f} s"
+    if recent.failures >= policy.failure_threshold and recent.successes == 0:
+        return [(OPEN, f"{recent.failures:g} failures and no success {period}")], Derivation(last_proof=at)
+    if requests >= policy.min_requests and recent.failures / requests >= policy.failure_rate:
+        share = f"{recent.failures:g} of {requests:g} requests failed {period} ({recent.failures / requests:.0%})"
         return [(OPEN, share)], Derivation(last_proof=at)
-    return [], Derivation(window=window)
+    return [], memory
+
+
+def may_open(successes: Floats, failures: Floats, policy: BreakerPolicy) -> NDArray[np.bool_]:
+    """For many closed circuits at once: which of them would open on this traffic."""
+    requests = successes + failures
+    alone = (failures >= policy.failure_threshold) & (successes == 0)
+    some = (requests >= policy.min_requests) & (failures >= policy.failure_rate * requests)
+    either: NDArray[np.bool_] = np.logical_or(alone, some)
+    return either
 
 
 def follow(
@@ -102,7 +110,7 @@ def follow(
     before: CircuitState | None,
     now: CircuitState,
     moved: Mapping[tuple[str, str], float],
-    traffic: Traffic,
+    added: Added,
     reported: str = REPORTED,
 ) -> Sequence[Step]:
     """How a reported circuit got from ``before`` to ``now``: the states entered, in order.
@@ -120,8 +128,8 @@ def follow(
     if walk:
         passing = f"{reported} (counted between two polls)"
         return [*((state, passing) for state in walk[:-1]), (walk[-1], passing if walk[-1] == before else reported)]
-    if traffic.rejected > 0 and before is CLOSED and now is CLOSED:
-        proof = f"the gateway rejected {traffic.rejected:g} requests while it reported the circuit closed"
+    if added.rejected > 0 and before is CLOSED and now is CLOSED:
+        proof = f"the gateway rejected {added.rejected:g} requests while it reported the circuit closed"
         return [] if shown is OPEN else [(OPEN, proof)]
     return [] if now == shown else [(now, reported)]
 
@@ -147,13 +155,16 @@ def _walk(before: CircuitState, now: CircuitState, moved: Mapping[tuple[str, str
 
 
 def enter(circuit: Circuit, steps: Sequence[Step], at: float) -> tuple[Circuit, list[Event]]:
-    """The circuit after these steps at ``at``, and the events they are."""
+    """The circuit after these steps at ``at`` (epoch seconds), and the events they are.
+
+    An outage lasts from OPEN until CLOSED: opening again out of HALF_OPEN belongs to it.
+    """
     events = []
     for state, reason in steps:
         before = circuit.state.name if circuit.state is not None else ""
         events.append(Event(at, "circuit", circuit.provider, circuit.model, before, state.name, reason))
         opens = tuple(opened for opened in circuit.opens if opened > at - DAY_SECONDS)
-        if state is OPEN:
+        if state is OPEN and circuit.first_opened is None:
             opens = (*opens, at)[-MAX_OPENS_KEPT:]
         circuit = replace(
             circuit,

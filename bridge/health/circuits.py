@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from bridge.health import breaker, windows
-from bridge.health.breaker import Derivation, Traffic
-from bridge.health.memory import STEPPING_SIGNALS, Memory
-from bridge.health.roster import VANISHED_AFTER_POLLS
-from bridge.model import Circuit, CircuitState, CounterId, Event, Key, Signals
-from bridge.policy import BreakerPolicy
+import numpy as np
 
-Rises = Mapping[str, Mapping[CounterId, float]]
-"""What each counter rose by since the poll before, signal by signal."""
+from bridge.health import breaker
+from bridge.health.breaker import Derivation, Recent
+from bridge.health.memory import Memory
+from bridge.health.recent import RecentTraffic, Sums
+from bridge.health.roster import VANISHED_AFTER_POLLS
+from bridge.health.traffic import Arrivals
+from bridge.model import Circuit, CircuitState, Event, Key, Moment, Signals
+from bridge.policy import Policy
+
 REPORTED, DERIVED = "gateway", "bridge"
+NO_CHANGE = (CircuitState.CLOSED, "no failure seen that would open it")
 
 
 @dataclass(slots=True)
@@ -25,37 +28,49 @@ class CircuitsAfter:
     circuits: dict[Key, Circuit] = field(default_factory=dict)
     reported: dict[Key, CircuitState] = field(default_factory=dict)
     derivations: dict[Key, Derivation] = field(default_factory=dict)
+    """Of circuits that need one: of those that are closed, only where they closed lately."""
     unreported: dict[Key, int] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
 
     def shown(self) -> tuple[Circuit, ...]:
         """The circuits as this poll shows them: one whose line is missing is not known just now."""
-        return tuple(
-            replace(
-                circuit,
-                opens=tuple(opened for opened in circuit.opens if opened > self.at - breaker.DAY_SECONDS),
-                state=None if key in self.unreported else circuit.state,
-                reason="not in this poll's exposition" if key in self.unreported else circuit.reason,
-            )
-            for key, circuit in sorted(self.circuits.items())
-        )
+        return tuple(self._shown(key, circuit) for key, circuit in sorted(self.circuits.items()))
+
+    def _shown(self, key: Key, circuit: Circuit) -> Circuit:
+        if circuit.opens and circuit.opens[0] <= self.at - breaker.DAY_SECONDS:
+            opens = tuple(opened for opened in circuit.opens if opened > self.at - breaker.DAY_SECONDS)
+            circuit = replace(circuit, opens=opens)
+        if key in self.unreported:
+            return replace(circuit, state=None, reason="not in this poll's exposition")
+        return circuit
 
 
-def update(
-    memory: Memory, signals: Signals, roster: Mapping[str, int], at: float, policy: BreakerPolicy
-) -> CircuitsAfter:
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """What the circuits of one poll are worked out from."""
+
+    moment: Moment
+    memory: Memory
+    signals: Signals
+    roster: Mapping[str, int]
+    arrivals: Arrivals
+    recent: RecentTraffic
+    counted: Collection[Key]
+    """Keys with counters of requests or failures in this poll."""
+    restarted: Callable[[str], bool]
+    """Says whether the gateway's counters of a provider began again."""
+
+
+def update(arrived: Arrived, policy: Policy) -> CircuitsAfter:
     """Every circuit after this poll. A provider's own breaker, once known, stands for all of its models."""
+    memory, signals, at = arrived.memory, arrived.signals, arrived.moment.at
     after = CircuitsAfter(at)
-    earlier, counters = memory.last_known, _stepping(signals.counters)
-    rises = windows.by_signal(windows.steps(earlier, counters))
-    traffic = _traffic(rises)
-    restarted = windows.was_reset(earlier, counters)
-    told = _told_by_outages(memory, signals, rises)
-    reported = {**dict.fromkeys(signals.circuits, ""), **{key: reason for key, (_, reason) in told.items()}}
+    told = _told_by_outages(memory, signals, arrived.arrivals)
+    reasons = {**dict.fromkeys(signals.circuits, ""), **{key: reason for key, (_, reason) in told.items()}}
     states = {**signals.circuits, **{key: state for key, (state, _) in told.items()}}
-    _follow_reported(after, memory, states, reported, _moves(rises), traffic, at)
-    _keep_missing(after, memory, roster, restarted, traffic)
-    _derive_others(after, _keys_to_derive(after, memory, signals, roster, traffic), memory, traffic, at, policy)
+    _follow_reported(after, arrived, states, reasons)
+    _keep_missing(after, arrived)
+    _derive_others(after, _keys_to_derive(after, arrived), arrived, policy)
     for key, circuit in memory.circuits.items():
         if key not in after.circuits:
             reason = "the gateway reports its own breaker" if Key(key.provider) in after.reported else "no longer there"
@@ -64,54 +79,20 @@ def update(
     return after
 
 
-def _stepping(counters: Mapping[CounterId, float]) -> dict[CounterId, float]:
-    return {counter: value for counter, value in counters.items() if counter.signal in STEPPING_SIGNALS}
-
-
-def _traffic(rises: Rises) -> dict[Key, Traffic]:
-    """What the poll added, by model, and by provider as the sum of its models."""
-    added: dict[str, dict[Key, float]] = {}
-    for signal in ("requests", "failures", "rejected"):
-        added[signal] = windows.sums(rises[signal], lambda counter: Key(counter.provider))
-        for key, rise in windows.sums(rises[signal], lambda counter: counter.key).items():
-            if key.model:
-                added[signal][key] = rise
-    keys = {key for by_key in added.values() for key in by_key}
-    traffic = {}
-    for key in keys:
-        failures = added["failures"].get(key, 0.0)
-        successes = max(0.0, added["requests"].get(key, 0.0) - failures)
-        traffic[key] = Traffic(successes, failures, added["rejected"].get(key, 0.0))
-    return traffic
-
-
-def _moves(rises: Rises) -> dict[Key, dict[tuple[str, str], float]]:
-    """How often each circuit made each transition since the poll before, as far as that is counted."""
-    moved: dict[Key, dict[tuple[str, str], float]] = {}
-    for counter, rise in rises["transitions"].items():
-        if rise > 0:
-            before, _, now = counter.detail.partition(">")
-            edges = moved.setdefault(counter.key, {})
-            edges[before, now] = edges.get((before, now), 0.0) + rise
-    return moved
-
-
-def _told_by_outages(memory: Memory, signals: Signals, rises: Rises) -> dict[Key, tuple[CircuitState, str]]:
+def _told_by_outages(memory: Memory, signals: Signals, arrivals: Arrivals) -> dict[Key, tuple[CircuitState, str]]:
     """States, and why, of circuits whose gateway counts outages: OPEN from an outage on, until the next success.
 
     Where both came between two polls, or at first sight, the impairment says whether the last request succeeded (0).
     """
     if "outages" not in signals.sources:
         return {}
-    outages = windows.sums(rises["outages"], lambda counter: counter.key)
-    successes = windows.sums(rises["successes"], lambda counter: counter.key)
-    requests = windows.sums(rises["requests"], lambda counter: counter.key)
+    outages, successes = arrivals.counted("outages"), arrivals.counted("successes")
     impaired = signals.gauges.get("impairment", {})
+    there = {counter.key for counter in signals.counters.ids if counter.signal == "outages"}
     states: dict[Key, tuple[CircuitState, str]] = {}
-    for key in {**requests, **successes, **outages}:
+    for key in {**arrivals.counted("requests"), **successes, **outages}:
         began, ended, before = outages.get(key, 0.0), successes.get(key, 0.0), memory.reported.get(key)
-        put_out = any(counter.key == key for counter in signals.counters if counter.signal == "outages")
-        last_failed = put_out and impaired.get(key, 1.0) > 0
+        last_failed = key in there and impaired.get(key, 1.0) > 0
         if began and not ended:
             states[key] = CircuitState.OPEN, f"the gateway put it out of use, {began:g} times since the poll before"
         elif ended and not began:
@@ -125,22 +106,22 @@ def _told_by_outages(memory: Memory, signals: Signals, rises: Rises) -> dict[Key
 
 
 def _follow_reported(
-    after: CircuitsAfter,
-    memory: Memory,
-    reported: Mapping[Key, CircuitState],
-    reasons: Mapping[Key, str],
-    moved: Mapping[Key, Mapping[tuple[str, str], float]],
-    traffic: Mapping[Key, Traffic],
-    at: float,
+    after: CircuitsAfter, arrived: Arrived, states: Mapping[Key, CircuitState], reasons: Mapping[Key, str]
 ) -> None:
-    for key, state in reported.items():
-        circuit = memory.circuits.get(key) or _first_sight(key, memory, at)
-        last = memory.reported.get(key, circuit.state)
-        its_moves, its_traffic = moved.get(key, {}), traffic.get(key, Traffic())
-        steps = breaker.follow(circuit.state, last, state, its_moves, its_traffic, reasons[key] or breaker.REPORTED)
-        circuit, events = breaker.enter(replace(circuit, source=REPORTED), steps, at)
-        after.circuits[key] = circuit
+    memory, moved = arrived.memory, arrived.arrivals.moves()
+    rejecting = set(arrived.arrivals.with_rejections())
+    for key, state in states.items():
         after.reported[key] = state
+        known = memory.circuits.get(key)
+        quiet = key not in moved and key.provider not in rejecting and memory.reported.get(key) is state
+        if quiet and known is not None and known.state is state and known.source == REPORTED:
+            after.circuits[key] = known
+            continue
+        circuit = known or _first_sight(key, memory, after.at)
+        last = memory.reported.get(key, circuit.state)
+        its_moves, added = moved.get(key, {}), arrived.arrivals.of(key)
+        steps = breaker.follow(circuit.state, last, state, its_moves, added, reasons[key] or breaker.REPORTED)
+        after.circuits[key], events = breaker.enter(replace(circuit, source=REPORTED), steps, after.at)
         after.events.extend(events)
 
 
@@ -153,48 +134,93 @@ def _first_sight(key: Key, memory: Memory, at: float) -> Circuit:
     return replace(circuit, state=CircuitState.CLOSED, reason="no transition was reported until now")
 
 
-def _keep_missing(
-    after: CircuitsAfter,
-    memory: Memory,
-    roster: Mapping[str, int],
-    restarted: bool,
-    traffic: Mapping[Key, Traffic],
-) -> None:
+def _keep_missing(after: CircuitsAfter, arrived: Arrived) -> None:
     """Reported circuits without a line in this poll: not known for a while, then gone; gone at once after a restart.
 
     A gateway that restarts with an open breaker shows it in rejections alone: the circuit goes on, derived from them.
     """
+    memory = arrived.memory
     for key in memory.reported.keys() - after.reported.keys():
         circuit = memory.circuits[key]
         missing = memory.unreported.get(key, 0) + 1
-        if restarted:
-            if traffic.get(key, Traffic()).rejected > 0:
+        if arrived.restarted(key.provider):
+            if arrived.arrivals.of(key).rejected > 0:
                 after.circuits[key] = replace(circuit, source=DERIVED)
-        elif key.provider in roster and missing < VANISHED_AFTER_POLLS:
+        elif key.provider in arrived.roster and missing < VANISHED_AFTER_POLLS:
             after.circuits[key] = circuit
             after.reported[key] = memory.reported[key]
             after.unreported[key] = missing
 
 
-def _derive_others(
-    after: CircuitsAfter,
-    keys: Sequence[Key],
-    memory: Memory,
-    traffic: Mapping[Key, Traffic],
-    at: float,
-    policy: BreakerPolicy,
-) -> None:
+def _derive_others(after: CircuitsAfter, keys: Sequence[Key], arrived: Arrived, policy: Policy) -> None:
+    """The breakers of these keys. A closed one that stays closed takes no more than a look at many at once."""
+    memory = arrived.memory
+    window = _Window(arrived, policy)
+    rejecting = set(arrived.arrivals.with_rejections())
     for key in keys:
-        circuit = after.circuits.get(key) or _derived_before(memory, key) or breaker.unseen(key, DERIVED, at)
-        known = circuit.state is not None
-        state = circuit.state if circuit.state is not None else CircuitState.CLOSED
-        memory_of_it = memory.derivations.get(key, Derivation())
-        steps, derivation = breaker.derive(state, memory_of_it, traffic.get(key, Traffic()), at, policy)
-        if not known and not steps:
-            steps = [(CircuitState.CLOSED, "no failure seen that would open it")]
-        after.circuits[key], events = breaker.enter(circuit, steps, at)
-        after.derivations[key] = derivation
-        after.events.extend(events)
+        known = after.circuits.get(key) or _derived_before(memory, key)
+        state = CircuitState.CLOSED if known is None or known.state is None else known.state
+        derivation = memory.derivations.get(key, Derivation())
+        steps: Sequence[breaker.Step] = ()
+        if state is not CircuitState.CLOSED or window.may_open(key) or key.provider in rejecting:
+            added, recent = arrived.arrivals.of(key), window.of(key)
+            steps, derivation = breaker.derive(state, derivation, added, recent, arrived.moment.steady, policy.breaker)
+        circuit = known or breaker.unseen(key, DERIVED, after.at)
+        if circuit.state is None and not steps:
+            steps = [NO_CHANGE]
+        if steps:
+            circuit, events = breaker.enter(circuit, steps, after.at)
+            after.events.extend(events)
+        after.circuits[key] = circuit
+        if window.still_matters(derivation):
+            after.derivations[key] = derivation
+
+
+class _Window:
+    """The traffic of the breaker's window, by circuit."""
+
+    def __init__(self, arrived: Arrived, policy: Policy) -> None:
+        self._index, self._policy = arrived.recent.index, policy.breaker
+        self._end = arrived.moment.steady
+        self._reach = policy.breaker.window_seconds + policy.poll_interval_seconds
+        since = np.full(len(self._index.keys), -np.inf)
+        since_of_provider = np.full(len(self._index.providers), -np.inf)
+        for key, derivation in arrived.memory.derivations.items():
+            if derivation.closed_at is not None:
+                place = self._index.place_of_key.get(key)
+                if place is not None:
+                    since[place] = derivation.closed_at
+                if not key.model and key.provider in self._index.place_of_provider:
+                    since_of_provider[self._index.place_of_provider[key.provider]] = derivation.closed_at
+        since = np.maximum(since, since_of_provider[self._index.provider_of_key])
+        self._by_key = arrived.recent.sums(policy.breaker.window_seconds, policy.poll_interval_seconds, since)
+        self._by_provider = arrived.recent.by_provider(self._by_key)
+        self._keys_open = self._would_open(self._by_key)
+        self._providers_open = self._would_open(self._by_provider)
+
+    def may_open(self, key: Key) -> bool:
+        """Whether its traffic would open a closed circuit."""
+        place = self._place(key)
+        return place is not None and (self._keys_open if key.model else self._providers_open)[place]
+
+    def of(self, key: Key) -> Recent:
+        """A circuit's traffic in the window."""
+        place, sums = self._place(key), self._by_key if key.model else self._by_provider
+        if place is None or not np.isfinite(sums.begins[place]):
+            return Recent()
+        return Recent(float(sums.successes[place]), float(sums.failures[place]), self._end - float(sums.begins[place]))
+
+    def still_matters(self, derivation: Derivation) -> bool:
+        """False once a circuit closed so long ago that all of the window came after it."""
+        since = derivation.closed_at
+        return derivation != Derivation() and (since is None or self._end - since <= self._reach)
+
+    def _place(self, key: Key) -> int | None:
+        return self._index.place_of_key.get(key) if key.model else self._index.place_of_provider.get(key.provider)
+
+    def _would_open(self, sums: Sums) -> list[bool]:
+        opens: list[bool] = breaker.may_open(sums.successes, sums.failures, self._policy).tolist()
+        return opens
 
 
 def _derived_before(memory: Memory, key: Key) -> Circuit | None:
@@ -203,61 +229,53 @@ def _derived_before(memory: Memory, key: Key) -> Circuit | None:
     return circuit if circuit is not None and circuit.source == DERIVED else None
 
 
-def _lasting(memory: Memory, roster: Mapping[str, int], counted: Mapping[str, set[Key]]) -> list[Key]:
-    """Derived circuits that nothing counts for in this poll, and that are not gone yet."""
+def _lasting(arrived: Arrived, counted: Mapping[str, set[Key]]) -> list[Key]:
+    """Derived circuits that nothing counts for in this poll, and whose last counters are still remembered."""
     silent = [
         key
-        for key, circuit in memory.circuits.items()
-        if circuit.source == DERIVED
-        and key.provider in roster
-        and (circuit.state is not CircuitState.CLOSED or roster[key.provider] > 0)
-        and key not in counted.get(key.provider, ())
+        for key, circuit in arrived.memory.circuits.items()
+        if circuit.source == DERIVED and key.provider in arrived.roster and key not in counted.get(key.provider, ())
     ]
     if not silent:
         return []
-    remembered = {counter.key for counter in (*memory.hour.ids, *memory.recent.ids)}
-    remembered |= {Key(key.provider) for key in remembered}
-    return [key for key in silent if key in remembered]
+    index = arrived.recent.index
+    return [
+        key
+        for key in silent
+        if key in index.place_of_key or (not key.model and key.provider in index.place_of_provider)
+    ]
 
 
-def _keys_to_derive(
-    after: CircuitsAfter,
-    memory: Memory,
-    signals: Signals,
-    roster: Mapping[str, int],
-    traffic: Mapping[Key, Traffic],
-) -> list[Key]:
+def _keys_to_derive(after: CircuitsAfter, arrived: Arrived) -> list[Key]:
     """Whose breakers the bridge works out: models with counters of their own, unless their provider's breaker is known.
 
-    One that is not closed goes on without counters for as long as its last ones are remembered (an hour), and so do all
-    while their provider is absent for a poll or two. A provider-level rejection proves that the gateway's breaker is
-    the provider's, so that one is followed from then on.
+    One goes on without counters for as long as its last ones are in the window. A provider-level rejection proves that
+    the gateway's breaker is the provider's, so that one is followed from then on.
     """
+    memory, rejecting = arrived.memory, arrived.arrivals.with_rejections()
     counted: dict[str, set[Key]] = {}
-    if {"requests", "failures"} <= signals.sources.keys():
-        for counter in signals.counters:
-            if counter.signal in ("requests", "failures"):
-                counted.setdefault(counter.provider, set()).add(counter.key)
-    for key, seen in traffic.items():
-        if seen.rejected > 0:
-            counted.setdefault(key.provider, set())
-    for key in _lasting(memory, roster, counted):
+    if {"requests", "failures"} <= arrived.signals.sources.keys():
+        for key in arrived.counted:
+            counted.setdefault(key.provider, set()).add(key)
+    for provider in rejecting:
+        counted.setdefault(provider, set())
+    for key in _lasting(arrived, counted):
         counted.setdefault(key.provider, set()).add(key)
+    reporting = {key.provider for key in after.reported}
     keys: list[Key] = []
     for provider, candidates in counted.items():
         whole = Key(provider)
         if whole in after.reported:
             continue
         own = (
-            traffic.get(whole, Traffic()).rejected > 0
+            (provider in rejecting and arrived.arrivals.of(whole).rejected > 0)
             or whole in after.circuits
-            or (whole in memory.circuits and memory.circuits[whole].source == DERIVED and whole in memory.derivations)
+            or _derived_before(memory, whole) is not None
         )
         if own:
             keys.append(whole)
             continue
         keys.extend(key for key in sorted(candidates) if key.model and key not in after.reported)
-        reports_models = any(key.provider == provider for key in after.reported)
-        if not reports_models and not any(key.model for key in candidates):
+        if provider not in reporting and not any(key.model for key in candidates):
             keys.append(whole)
     return keys

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bridge.health.memory import Memory
-from bridge.health.windows import by_signal, sums
 from bridge.model import CircuitState, Key, Signals
 
 CONTRADICTED_BY_OPEN = {"error_rate": 0.0, "availability": 100.0}
@@ -28,15 +27,14 @@ class Gauges:
     set_aside: Mapping[str, SetAside] = field(default_factory=dict)
 
 
-def disbelieved_ties(memory: Memory, signals: Signals) -> dict[str, str]:
-    """Sources inside the gateway that said something impossible, and what.
+def disbelieved_ties(memory: Memory, signals: Signals, served: Mapping[str, float]) -> dict[str, str]:
+    """Sources inside the gateway that said something impossible, and what; ``served``: requests, by provider.
 
     Once caught, a source stays disbelieved until it gives a possible latency: at the turn of the hour, with no request
     counted yet, an average latency of 0 would else look true for one poll.
     """
     if not signals.ties:
         return dict(memory.disbelieved)
-    served = sums(by_signal(signals.counters)["requests"], lambda counter: counter.provider)
     latencies = signals.gauges.get("latency", {})
     impossible = next(
         (

@@ -1,4 +1,4 @@
-"""What one poll leaves for the next: windows, circuits, the roster, and what is not believed."""
+"""What one poll leaves for the next: counters, circuits, the roster, and what is not believed."""
 
 from __future__ import annotations
 
@@ -6,30 +6,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from bridge.health.breaker import Derivation
+from bridge.health.recent import RecentTraffic
 from bridge.health.windows import Window
-from bridge.model import Circuit, CircuitState, CounterId, Key, Named, Status
-
-RATE_WINDOW_SECONDS = 300.0
-AVAILABILITY_WINDOW_SECONDS = 3_600.0
-STEPPING_SIGNALS = frozenset({"requests", "successes", "failures", "rejected", "transitions", "outages"})
-"""Counters whose steps from poll to poll matter; histograms are only looked at over windows."""
-TRAFFIC_SIGNALS = frozenset({"requests", "failures"})
+from bridge.model import Circuit, CircuitState, Counters, Key, Moment, Named, Status
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Memory:
     """Everything assessment carries over from the good polls before. Empty before the first one."""
 
-    at: float | None = None
+    moment: Moment | None = None
     """When the last good poll was."""
-    counters: Mapping[CounterId, float] = field(default_factory=dict)
+    counters: Counters = field(default_factory=Counters)
     """The counters of the last good poll."""
-    last_known: Mapping[CounterId, float] = field(default_factory=dict)
-    """The last value of each counter that steps, for as long as it is in the window: it may miss a poll."""
-    recent: Window = field(default_factory=lambda: Window(RATE_WINDOW_SECONDS))
+    window: Window = field(default_factory=lambda: Window(300.0))
     """All counters, over the window of rates."""
-    hour: Window = field(default_factory=lambda: Window(AVAILABILITY_WINDOW_SECONDS))
-    """Requests and failures over an hour."""
+    recent: RecentTraffic = field(default_factory=RecentTraffic)
+    """What the last polls added, over the window of breakers."""
+    falls: tuple[float, ...] = ()
+    """When (steady) counters fell in polls of the window of rates."""
     circuits: Mapping[Key, Circuit] = field(default_factory=dict)
     reported: Mapping[Key, CircuitState] = field(default_factory=dict)
     """The state each reported circuit was last reported in."""
@@ -41,7 +36,7 @@ class Memory:
     families: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """The families of the last good poll and the providers in them."""
     lost_families: Mapping[str, float] = field(default_factory=dict)
-    """Families that every provider had and that have no line any more, and since when."""
+    """Families that every provider had and that have no line any more, and since when (steady)."""
     disbelieved: Mapping[str, str] = field(default_factory=dict)
     """Ties whose signals are not believed, and why."""
     names: tuple[Named, ...] = ()
@@ -49,30 +44,20 @@ class Memory:
     statuses: Mapping[str, tuple[Status, float]] = field(default_factory=dict)
     """Each provider's status and since when."""
 
-    @property
-    def forgotten(self) -> int:
-        """How many counters that are gone the last poll pushed out of a window, as it may not hold more."""
-        return max(self.recent.forgotten, self.hour.forgotten)
+    clock_set: tuple[float, str] | None = None
+    """When (steady) the wall clock was last set, and what to say of it."""
 
-    def with_counters(self, at: float, counters: Mapping[CounterId, float]) -> Memory:
-        """This memory with one more poll in its windows (epoch seconds)."""
-        traffic = {counter: value for counter, value in counters.items() if counter.signal in TRAFFIC_SIGNALS}
-        return replace(
-            self,
-            at=at,
-            counters=counters,
-            last_known={**self._still_known(at), **{c: v for c, v in counters.items() if c.signal in STEPPING_SIGNALS}},
-            recent=self.recent.append(at, counters),
-            hour=self.hour.append(at, traffic),
-        )
+    def dated_anew(self, steady: float, seconds: float, told: str) -> Memory:
+        """This memory after the wall clock was set by so many seconds: what it dated is dated by the new one."""
+        circuits = {key: _dated_anew(circuit, seconds) for key, circuit in self.circuits.items()}
+        statuses = {provider: (status, since + seconds) for provider, (status, since) in self.statuses.items()}
+        return replace(self, circuits=circuits, statuses=statuses, clock_set=(steady, told))
 
-    def _still_known(self, at: float) -> Mapping[CounterId, float]:
-        """Last values that are not too old to count from: none, when there was no good poll for a whole window."""
-        if self.at is None or at - self.at > self.recent.seconds:
-            return {}
-        alive = set(self.recent.ids)
-        return {counter: value for counter, value in self.last_known.items() if counter in alive}
 
-    def with_windows_of(self, other: Memory) -> Memory:
-        """This memory with the counters and windows of another."""
-        return replace(self, counters=other.counters, last_known=other.last_known, recent=other.recent, hour=other.hour)
+def _dated_anew(circuit: Circuit, seconds: float) -> Circuit:
+    return replace(
+        circuit,
+        since=circuit.since + seconds,
+        first_opened=None if circuit.first_opened is None else circuit.first_opened + seconds,
+        opens=tuple(opened + seconds for opened in circuit.opens),
+    )

@@ -53,12 +53,17 @@ def health_score(of: tuple[Part, ...]) -> float | None:
     return 100 * sum(weight * value for weight, value in known) / sum(weight for weight, _ in known)
 
 
-def status(score: float | None, states: list[CircuitState | None]) -> tuple[Status, str]:
-    """The verdict on a provider with this score and these circuits (None: a circuit not known), and why."""
+def status(score: float | None, states: list[CircuitState | None], *, reported: bool = True) -> tuple[Status, str]:
+    """The verdict on a provider with this score and these circuits (None: a circuit not known), and why.
+
+    Without a score, circuits that the bridge derived (not ``reported``) say nothing as long as all of them are closed.
+    """
     known = [state for state in states if state is not None]
     open_count = known.count(CircuitState.OPEN)
     if score is None and not known:
         return Status.UNKNOWN, "nothing is known of it"
+    if score is None and not reported and set(known) == {CircuitState.CLOSED}:
+        return Status.UNKNOWN, "too little is known of it: neither errors nor latency, and its circuits are derived"
     if states and open_count == len(states):
         return Status.DOWN, "every circuit is OPEN" if len(states) > 1 else "its circuit is OPEN"
     if score is not None and score < DOWN_BELOW:

@@ -1,26 +1,28 @@
-"""What the counters say of each provider over the window of rates: requests, failures, latency."""
+"""What the counters say: what one poll added, and requests, failures and latency over the window of rates."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from bridge.health.memory import RATE_WINDOW_SECONDS, Memory
-from bridge.health.windows import Group, by_signal, histogram_quantile, sums
-from bridge.model import CounterId, Key
+import numpy as np
+
+from bridge.health.series_index import SeriesIndex, sums
+from bridge.health.windows import Rises, Window, histogram_quantile
+from bridge.model import Counters, Floats, Key
 
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """Per provider, over the last five minutes unless the name says otherwise. Absent: not known."""
+    """Per provider, over the window of rates. Absent: not known."""
 
+    window_seconds: float = 300.0
     requests: Mapping[str, float] = field(default_factory=dict)
     failures: Mapping[str, float] = field(default_factory=dict)
     failures_counted: bool = False
     """True when the gateway counts failures at all, so that a provider with requests alone had none."""
     counted: frozenset[str] = frozenset()
     """Providers with request counters, known over the window or not."""
-    error_rate_hour: Mapping[str, float] = field(default_factory=dict)
     model_error_rates: Mapping[Key, float] = field(default_factory=dict)
     latency_seconds: Mapping[str, float] = field(default_factory=dict)
     latency_p95_seconds: Mapping[str, float] = field(default_factory=dict)
@@ -34,64 +36,155 @@ class Traffic:
             return None
         return min(1.0, self.failures.get(provider, 0.0) / requests)
 
+    def fleet_error_rate(self) -> float | None:
+        """Failures among all requests, 0-1. No provider has more failures than requests, whatever rounding says."""
+        requests = sum(self.requests.values())
+        if not self.failures_counted or requests <= 0:
+            return None
+        failures = (min(count, self.failures.get(provider, 0.0)) for provider, count in self.requests.items())
+        return sum(failures) / requests
+
     def request_rate(self, provider: str) -> float | None:
         """Requests per second."""
         requests = self.requests.get(provider)
-        return None if requests is None else requests / RATE_WINDOW_SECONDS
+        return None if requests is None else requests / self.window_seconds
 
 
-def measure(memory: Memory, given: Collection[str]) -> Traffic:
-    """Everything the windows give at the last poll. Ratios and quantiles are PromQL's on the same samples.
+def measure(window: Window, counters: Counters, given: Collection[str]) -> Traffic:
+    """Everything the window gives at the last poll, whose counters these are. Ratios and quantiles are PromQL's.
 
     ``given`` are the signals the last poll gave: one it did not give is not known, whatever the window still holds.
     """
-    recent = by_signal(memory.recent.increases())
-    counters = [counter for counter in memory.counters if counter.signal == "requests"]
+    index, rises = window.index, window.increases()
     counted = "requests" in given
     failures_counted = counted and "failures" in given
     histogram = "latency_histogram" in given
-    model_rates = _ratios(recent, _key) if failures_counted else {}
+    requests = index.by_provider("requests", rises)
     return Traffic(
-        requests=sums(recent["requests"], _provider) if counted else {},
-        failures=sums(recent["failures"], _provider) if failures_counted else {},
+        window_seconds=window.seconds,
+        requests=_known(index.providers, requests) if counted else {},
+        failures=_known(index.providers, index.by_provider("failures", rises)) if failures_counted else {},
         failures_counted=failures_counted,
-        counted=frozenset(counter.provider for counter in counters),
-        error_rate_hour=_ratios(by_signal(memory.hour.increases()), _provider) if failures_counted else {},
-        model_error_rates={key: rate for key, rate in model_rates.items() if key.model},
-        latency_seconds=_averages(recent) if histogram else {},
-        latency_p95_seconds=_quantiles(recent, 0.95) if histogram else {},
-        requests_total=sums({counter: memory.counters[counter] for counter in counters}, _provider),
+        counted=frozenset(key.provider for key in counted_keys(index, window, ("requests",))),
+        model_error_rates=_model_error_rates(index, rises) if failures_counted else {},
+        latency_seconds=_averages(index, rises) if histogram else {},
+        latency_p95_seconds=dict(_quantiles(index, rises, 0.95)) if histogram else {},
+        requests_total=_totals(index, counters),
     )
 
 
-def _provider(counter: CounterId) -> str:
-    return counter.provider
+def counted_keys(index: SeriesIndex, window: Window, signals: Collection[str]) -> list[Key]:
+    """The keys that the last poll gave counters of these signals for."""
+    there = np.zeros(len(index.keys), dtype=bool)
+    for signal in signals:
+        series = index.of_signal(signal)
+        there[index.key_of[series[series < len(window.given)]]] = True
+    return [index.keys[place] for place in np.flatnonzero(there).tolist()]
 
 
-def _bucket(counter: CounterId) -> tuple[str, str]:
-    return counter.provider, counter.detail
+def _known(names: tuple[str, ...], numbers: Floats) -> dict[str, float]:
+    return {name: number for name, number in zip(names, numbers.tolist(), strict=True) if number == number}
 
 
-def _key(counter: CounterId) -> Key:
-    return counter.key
+def _model_error_rates(index: SeriesIndex, rises: Floats) -> dict[Key, float]:
+    requests, failures = index.by_key("requests", rises), np.nan_to_num(index.by_key("failures", rises))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rates = np.where(requests > 0, np.minimum(1.0, failures / requests), np.nan).tolist()
+    return {key: rate for key, rate in zip(index.keys, rates, strict=True) if key.model and rate == rate}
 
 
-Rises = Mapping[str, Mapping[CounterId, float]]
+def _averages(index: SeriesIndex, rises: Floats) -> dict[str, float]:
+    seconds, counts = index.by_provider("latency_sum", rises), index.by_provider("latency_count", rises)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return _known(index.providers, np.where(counts > 0, seconds / counts, np.nan))
 
 
-def _ratios(rises: Rises, group: Callable[[CounterId], Group]) -> dict[Group, float]:
-    requests, failures = sums(rises["requests"], group), sums(rises["failures"], group)
-    return {name: min(1.0, failures.get(name, 0.0) / count) for name, count in requests.items() if count > 0}
+def _quantiles(index: SeriesIndex, rises: Floats, quantile: float) -> Iterator[tuple[str, float]]:
+    buckets = index.buckets
+    counts = sums(rises[buckets.series], buckets.group_of, len(buckets.bounds))
+    pairs = [(bound, count) for bound, count in zip(buckets.bounds.tolist(), counts.tolist(), strict=True)]
+    for place, provider in enumerate(buckets.providers):
+        its = pairs[buckets.starts[place] : buckets.starts[place + 1]]
+        value = histogram_quantile(quantile, [(bound, count) for bound, count in its if count == count])
+        if value is not None:
+            yield provider, value
 
 
-def _averages(rises: Rises) -> dict[str, float]:
-    seconds, counts = sums(rises["latency_sum"], _provider), sums(rises["latency_count"], _provider)
-    return {name: seconds[name] / count for name, count in counts.items() if count > 0 and name in seconds}
+def _totals(index: SeriesIndex, counters: Counters) -> dict[str, float]:
+    series = index.of_signal("requests")
+    series = series[series < len(counters.numbers)]
+    return _known(index.providers, sums(counters.numbers[series], index.provider_of[series], len(index.providers)))
 
 
-def _quantiles(rises: Rises, quantile: float) -> dict[str, float]:
-    buckets: dict[str, dict[float, float]] = {}
-    for (provider, bound), rise in sums(rises["latency_bucket"], _bucket).items():
-        buckets.setdefault(provider, {})[float(bound)] = rise
-    values = {name: histogram_quantile(quantile, by_bound.items()) for name, by_bound in buckets.items()}
-    return {name: value for name, value in values.items() if value is not None}
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What one poll added to a circuit: a model's counters, or a provider's as the sum of its models."""
+
+    successes: float = 0.0
+    failures: float = 0.0
+    rejected: float = 0.0
+
+
+class Arrivals:
+    """What one poll added, by key and by provider."""
+
+    def __init__(self, rises: Rises) -> None:
+        self.index = rises.index
+        self._amounts, self._present = rises.amounts, rises.present
+        self.requests, self.failures = self.by_key("requests"), self.by_key("failures")
+        self.successes = np.maximum(0.0, self.requests - self.failures)
+        self.rejected = self.by_key("rejected")
+        self.begins = self._begins(rises)
+
+    def by_key(self, signal: str) -> Floats:
+        """A signal's rises by key; 0 where nothing is known."""
+        return np.nan_to_num(self.index.by_key(signal, self._amounts))
+
+    def counted(self, signal: str) -> dict[Key, float]:
+        """The same for the keys that have such a counter in this poll."""
+        series = self.index.of_signal(signal)
+        places = np.unique(self.index.key_of[series[self._present[series]]])
+        return dict(zip([self.index.keys[it] for it in places], self.by_key(signal)[places].tolist(), strict=True))
+
+    def of(self, key: Key) -> Added:
+        """What was added to a circuit."""
+        if key.model:
+            place = self.index.place_of_key.get(key)
+            places = slice(0, 0) if place is None else slice(place, place + 1)
+        else:
+            places = self._places_of(key.provider)
+        requests, failures = float(self.requests[places].sum()), float(self.failures[places].sum())
+        return Added(max(0.0, requests - failures), failures, float(self.rejected[places].sum()))
+
+    def with_rejections(self) -> list[str]:
+        """Providers some of whose requests were rejected."""
+        places = np.unique(self.index.provider_of_key[self.rejected > 0])
+        return [self.index.providers[place] for place in places.tolist()]
+
+    def moves(self) -> dict[Key, dict[tuple[str, str], float]]:
+        """How often each circuit made each transition, as far as that is counted."""
+        series = self.index.of_signal("transitions")
+        moved: dict[Key, dict[tuple[str, str], float]] = {}
+        for place in series[self._amounts[series] > 0].tolist():
+            counter = self.index.ids[place]
+            before, _, now = counter.detail.partition(">")
+            edges = moved.setdefault(counter.key, {})
+            edges[before, now] = edges.get((before, now), 0.0) + float(self._amounts[place])
+        return moved
+
+    def _places_of(self, provider: str) -> slice:
+        """Where a provider's keys stand: together, as keys are sorted."""
+        place = self.index.place_of_provider.get(provider)
+        if place is None:
+            return slice(0, 0)
+        first, last = np.searchsorted(self.index.provider_of_key, (place, place + 1))
+        return slice(int(first), int(last))
+
+    def _begins(self, rises: Rises) -> Floats:
+        """From when on each key's requests and failures came, that did."""
+        begins = np.full(len(self.index.keys), np.inf)
+        for signal in ("requests", "failures"):
+            series = self.index.of_signal(signal)
+            series = series[rises.amounts[series] > 0]
+            np.minimum.at(begins, self.index.key_of[series], rises.begins[series])
+        return begins

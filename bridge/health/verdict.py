@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bridge.health import score
 from bridge.health.breaker import worst
 from bridge.health.evidence import Gauges, weigh
+from bridge.health.rounding import rounded
 from bridge.health.traffic import Traffic
 from bridge.model import Circuit, CircuitState, Evidence, Signals, Verdict
 from bridge.policy import Policy
-
-OVER_WINDOW = "over 5 minutes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +23,24 @@ class Case:
     disbelieved: Mapping[str, str]
     lost_families: Mapping[str, float]
     policy: Policy
+
+    @property
+    def over_window(self) -> str:
+        """How far back rates look, in words."""
+        return f"over {span_words(self.traffic.window_seconds)}"
+
+
+def span_words(seconds: float) -> str:
+    """``5 minutes``, ``90 seconds``, ``2 hours``: the largest unit that leaves nothing over."""
+    size, unit = next(
+        (
+            (size, unit)
+            for size, unit in ((3600, "hour"), (60, "minute"))
+            if seconds >= 2 * size and seconds % size == 0
+        ),
+        (1, "second"),
+    )
+    return f"{seconds / size:g} {unit}s"
 
 
 def find(case: Case, provider: str, circuits: Sequence[Circuit], at: float) -> Verdict:
@@ -39,13 +56,13 @@ def find(case: Case, provider: str, circuits: Sequence[Circuit], at: float) -> V
     latency_score = _latency_score(case.policy, average.value, p95.value)
     contradicted = error_rate.value == 0 and CircuitState.OPEN in states
     parts = score.parts(availability.value, None if contradicted else error_rate.value, latency_score, reported.value)
-    health = score.health_score(parts)
-    status, why = score.status(health, states)
+    health = rounded("provider_health_score", score.health_score(parts))
+    status, why = score.status(health, states, reported=any(circuit.source == "gateway" for circuit in circuits))
     known = [state for state in states if state is not None]
     circuit = worst(known)
     cost = case.signals.gauges.get("cost", {})
     own_cost = [value for key, value in cost.items() if key.provider == provider]
-    values: dict[str, float | None] = {
+    exact: dict[str, float | None] = {
         "provider_health_score": health,
         "provider_reported_health_score": reported.value,
         "provider_status": float(status),
@@ -59,14 +76,15 @@ def find(case: Case, provider: str, circuits: Sequence[Circuit], at: float) -> V
         "provider_request_rate": case.traffic.request_rate(provider),
         "provider_cost_usd": sum(own_cost) if own_cost else None,
     }
+    values = {metric: rounded(metric, value) for metric, value in exact.items()}
     found = [
         Evidence("status", float(status), "status", "bridge", f"{status.word}: {why}"),
         Evidence("health score", health, "percent", "bridge", _formula(parts)),
         reported,
-        availability,
-        error_rate,
-        average,
-        p95,
+        replace(availability, value=values["provider_availability"]),
+        replace(error_rate, value=values["provider_error_rate"]),
+        replace(average, value=values["provider_latency_seconds"]),
+        replace(p95, value=values["provider_latency_p95_seconds"]),
         Evidence(
             "open circuits", values["provider_open_circuits"], f"of {len(circuits)}", _circuits_source(case, circuits)
         ),
@@ -116,20 +134,20 @@ def _error_rate(case: Case, provider: str, gauges: Gauges, *, open_circuit: bool
     if not case.traffic.failures_counted or provider not in case.traffic.counted:
         return published
     value = case.traffic.error_rate(provider)
-    note = OVER_WINDOW
+    note = case.over_window
     if value is None:
         requests = case.traffic.requests.get(provider)
-        note = "one poll is not enough for a rate" if requests is None else f"no requests {OVER_WINDOW}"
+        note = "one poll is not enough for a rate" if requests is None else f"no requests {case.over_window}"
     elif value == 0 and open_circuit:
         note = (
-            f"{OVER_WINDOW}, as PromQL's increase(): what a counter stood at when it appeared is not in it;"
+            f"{case.over_window}, as PromQL's increase(): what a counter stood at when it appeared is not in it;"
             " contradicted by an OPEN circuit, and left out of the score"
         )
     return Evidence("error rate", value, "ratio", f"bridge, from {_source(case, 'failures')}", note)
 
 
 def _availability(case: Case, provider: str, gauges: Gauges, circuits: Sequence[Circuit]) -> Evidence:
-    """The gauge, else the share of circuits not OPEN, else what of the hour's requests did not fail.
+    """The gauge, else the share of circuits not OPEN, else what of the requests in the window did not fail.
 
     Derived circuits that are all closed say no more than the counters they come from, so there the counters speak.
     """
@@ -143,9 +161,9 @@ def _availability(case: Case, provider: str, gauges: Gauges, circuits: Sequence[
         share = 100.0 * (len(known) - open_count) / len(known)
         source = f"bridge, {len(known) - open_count} of {len(known)} circuits not OPEN"
         return Evidence("availability", share, "percent", source, aside, gauge.published)
-    failed = case.traffic.error_rate_hour.get(provider)
+    failed = case.traffic.error_rate(provider)
     if failed is not None:
-        source = f"bridge, from {_source(case, 'failures')} over 1 hour"
+        source = f"bridge, from {_source(case, 'failures')} {case.over_window}"
         return Evidence("availability", 100.0 * (1 - failed), "percent", source, aside, gauge.published)
     return gauge
 
@@ -154,7 +172,7 @@ def _average_latency(case: Case, provider: str, gauges: Gauges) -> Evidence:
     measured = case.traffic.latency_seconds.get(provider)
     if measured is not None:
         source = f"bridge, from {_source(case, 'latency_histogram')}"
-        return Evidence("average latency", measured, "seconds", source, OVER_WINDOW)
+        return Evidence("average latency", measured, "seconds", source, case.over_window)
     return _published(case, gauges, "latency", "average latency", "seconds")
 
 
@@ -163,7 +181,7 @@ def _p95(case: Case, provider: str) -> Evidence:
     if "latency_histogram" not in case.signals.sources:
         return Evidence(name, None, "seconds", "", "the gateway gives no histogram")
     value = case.traffic.latency_p95_seconds.get(provider)
-    note = OVER_WINDOW if value is not None else f"no requests {OVER_WINDOW}, or not two polls yet"
+    note = case.over_window if value is not None else f"no requests {case.over_window}, or not two polls yet"
     return Evidence(name, value, "seconds", f"bridge, from {_source(case, 'latency_histogram')}", note)
 
 
@@ -189,7 +207,7 @@ def _formula(parts: Sequence[score.Part]) -> str:
 
 def _rate_source(case: Case, provider: str) -> tuple[str, str]:
     if provider in case.traffic.requests:
-        return f"bridge, from {_source(case, 'requests')}", OVER_WINDOW
+        return f"bridge, from {_source(case, 'requests')}", case.over_window
     if provider in case.traffic.counted:
         return f"bridge, from {_source(case, 'requests')}", "one poll is not enough for a rate"
     return "", "the gateway counts no requests for it"

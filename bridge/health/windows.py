@@ -1,112 +1,266 @@
-"""Counters over time: what they rose by, in a window, as PromQL's ``increase`` and ``rate`` would say.
+"""Counters over time: what they rose by, from poll to poll and in a window, as PromQL's ``increase`` would say.
 
-A window holds one row a counter series and one column a poll (NaN where a series was absent), so that each series is
-followed through its own resets and all of them are worked out at once.
+A window holds one row a poll and one column a series (NaN where a series was absent), so that each series is followed
+through its own resets and all of them are worked out at once. Times are on the steady time line.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.model import CounterId
+from bridge.health.series_index import NOTHING, Ints, SeriesIndex
+from bridge.model import CounterId, Counters, Floats
 
-Floats = NDArray[np.float64]
-Group = TypeVar("Group", bound=Hashable)
 MAX_SERIES = 20_000
 MAX_VALUES = 5_000_000
 """What a window keeps of series that are gone: no more than this many series and values (40 MB) with the present ones.
 
 The present ones are always kept, so only a gateway that names its series anew again and again ever meets this.
 """
-ROWS_AT_ONCE = 4_096
-"""Series worked out together, which bounds what that takes beside the window."""
+MAX_PAST = 2_000
+"""Series out of the window whose last value is kept, in case they return."""
+PAST_SECONDS = 86_400.0
+"""For so long."""
 
 
-@dataclass(frozen=True, slots=True)
+class LastValue(NamedTuple):
+    """What a series that left the window stood at, and when it was last seen."""
+
+    value: float
+    seen: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rises:
+    """What the series of an index rose by from one poll to the next."""
+
+    index: SeriesIndex
+    amounts: Floats
+    """NaN for a series whose step is not known."""
+    begins: Floats
+    """When each was last seen before: its step lasted from then on."""
+    before: Floats
+    """What each stood at; NaN for one not seen before."""
+    resets: NDArray[np.bool_]
+    """True where it is lower now."""
+    present: NDArray[np.bool_]
+    """True where it has a value now."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Window:
     """The last ``seconds`` of counters. Immutable: ``append`` gives the next one."""
 
     seconds: float
-    ids: tuple[CounterId, ...] = ()
-    times: Floats = field(default_factory=lambda: np.empty(0))
-    values: Floats = field(default_factory=lambda: np.empty((0, 0)))
-    """Shape (series, polls); NaN where a series was absent."""
+    index: SeriesIndex = field(default_factory=lambda: SeriesIndex(()))
+    given: tuple[CounterId, ...] = ()
+    """The series of the last poll; the first of the index."""
+    times: tuple[float, ...] = ()
+    rows: tuple[Floats, ...] = ()
+    lost: tuple[Floats | None, ...] = ()
+    """What each series stood at before it was reset in a poll; None for a poll without resets."""
+    whole: bool = True
+    """True when every series has a value in every row."""
+    last: Floats = field(default_factory=lambda: np.empty(0))
+    """The last known value of each series."""
+    seen: Floats = field(default_factory=lambda: np.empty(0))
+    """And when that was."""
+    past: Mapping[CounterId, LastValue] = field(default_factory=lambda: MappingProxyType({}))
+    """Series that left the window."""
     forgotten: int = 0
     """How many series the last poll pushed out before their time; see ``MAX_SERIES``."""
+    forgotten_at: float | None = None
+    """When any was last pushed out, or not kept in ``past``: a series that appears may be one of them."""
 
-    def append(self, at: float, counters: Mapping[CounterId, float]) -> Window:
-        """The window that ends at ``at`` (epoch seconds, later than any before) and holds these counters too.
+    @property
+    def ids(self) -> tuple[CounterId, ...]:
+        """The series that have a value in the window."""
+        return self.index.ids
+
+    def append(self, at: float, counters: Counters) -> tuple[Window, Rises]:
+        """The window that ends at ``at`` (steady, later than any before) and holds these counters too; and their rises.
 
         Polls older than the window are dropped, and with them the series that have no sample left; of more than a
         window may hold, those that have been gone for longest. The window is closed at both ends, as Prometheus 2's
         range selectors are.
-        """
-        recent = self.times >= at - self.seconds
-        old = self.values[:, recent]
-        now = np.fromiter(counters.values(), dtype=np.float64, count=len(counters))
-        times, given = np.append(self.times[recent], at), tuple(counters)
-        if given == self.ids:  # as nearly always: the series of the poll before, in their order
-            return Window(self.seconds, self.ids, times, np.column_stack((old, now)))
-        row_of = {counter: row for row, counter in enumerate(self.ids)}
-        fresh = tuple(counter for counter in given if counter not in row_of)
-        ids = (*self.ids, *fresh)
-        row_of.update(zip(fresh, range(len(self.ids), len(ids)), strict=True))
-        values = np.full((len(ids), len(times)), np.nan)
-        values[: len(self.ids), :-1] = old
-        values[[row_of[counter] for counter in given], -1] = now
-        present = ~np.isnan(values)
-        alive = np.flatnonzero(present.any(axis=1))
-        most = max(len(given), min(MAX_SERIES, MAX_VALUES // len(times)))
-        forgotten = max(0, len(alive) - most)
-        if forgotten:
-            age = present[alive, ::-1].argmax(axis=1)
-            alive = np.sort(alive[np.argsort(age, kind="stable")[:most]])
-        if len(alive) < len(ids):
-            values = values[alive]
-            ids = tuple(ids[row] for row in alive.tolist())
-        return Window(self.seconds, ids, times, values, forgotten)
 
-    def increases(self) -> dict[CounterId, float]:
-        """What each series rose by over the window, extrapolated to its ends; series with one sample are left out.
+        A value lower than before is a reset: all of it is new. A series that returns rose by what it has more. One
+        never seen before counts from zero when there were counters before (clients show a series at its first event);
+        but where others of its kind are gone in the same poll it is one of them under another name, and where series
+        were forgotten it may be one of those: then its past is not known.
+        """
+        started, start = bool(self.times), at - self.seconds
+        window, appeared = self._since(start), NOTHING
+        if counters.ids is not self.given:
+            if counters.ids != self.given:
+                window, appeared = window._laid_out(counters.ids, at)
+            window = replace(window, given=counters.ids)
+        if len(window.ids) > len(window.given) and (window.seen[len(window.given) :] < start).any():
+            window, _ = window._laid_out(window.given, at)
+        row = counters.numbers
+        if len(window.ids) > len(row):
+            row = np.concatenate((row, np.full(len(window.ids) - len(row), np.nan)))
+        present = ~np.isnan(row)
+        last = window.last
+        with np.errstate(invalid="ignore"):
+            resets = row < last
+        amounts = np.where(resets, row, row - last)
+        begins = window.seen
+        if len(appeared) and started:
+            counted = window._counted_from_zero(appeared, self.given, resets)
+            amounts[counted] = row[counted]
+            begins = begins.copy()
+            begins[appeared] = self.times[-1]
+        everyone = bool(present.all())
+        after = replace(
+            window,
+            times=(*window.times, at),
+            rows=(*window.rows, row),
+            lost=(*window.lost, np.where(resets, last, 0.0) if resets.any() else None),
+            whole=window.whole and everyone,
+            last=row if everyone else np.where(present, row, last),
+            seen=np.full(len(row), at) if everyone else np.where(present, at, window.seen),
+        )
+        return after, Rises(window.index, amounts, begins, last, resets, present)
+
+    def _since(self, start: float) -> Window:
+        """This window without the polls before ``start``."""
+        old = sum(time < start for time in self.times)
+        if not old:
+            return self
+        rows = self.rows[old:]
+        whole = self.whole or not any(np.isnan(row).any() for row in rows)
+        return replace(self, times=self.times[old:], rows=rows, lost=self.lost[old:], whole=whole)
+
+    def _laid_out(self, given: tuple[CounterId, ...], at: float) -> tuple[Window, Ints]:
+        """This window with columns for these series, and then for those that are gone; and which of them are new."""
+        place_of = {counter: place for place, counter in enumerate(self.ids)}
+        sources = np.array([place_of.pop(counter, -1) for counter in given], dtype=np.int64)
+        gone = np.array(list(place_of.values()), dtype=np.int64)
+        start = self.times[0] if self.times else at
+        alive = gone[self.seen[gone] >= start] if self.times else NOTHING
+        most = max(0, min(MAX_SERIES, MAX_VALUES // (len(self.times) + 1)) - len(given))
+        kept = np.sort(alive[np.argsort(-self.seen[alive], kind="stable")[:most]])
+        past, overflow = self._past_with(np.setdiff1d(gone, kept), at)
+        ids = given if not len(kept) else (*given, *(self.ids[place] for place in kept.tolist()))
+        index = SeriesIndex(ids)
+        sources = np.concatenate((sources, kept))
+        known = sources >= 0
+
+        def moved(row: Floats) -> Floats:
+            return np.where(known, row[sources], np.nan) if len(row) else np.full(len(sources), np.nan)
+
+        last, seen = moved(self.last), moved(self.seen)
+        appeared = []
+        for place in np.flatnonzero(~known).tolist():
+            before = past.pop(ids[place], None)
+            if before is None:
+                appeared.append(place)
+            else:
+                last[place], seen[place] = before
+        forgotten = len(alive) - len(kept)
+        laid_out = Window(
+            self.seconds,
+            index,
+            given,
+            self.times,
+            tuple(moved(row) for row in self.rows),
+            tuple(None if lost is None else np.nan_to_num(moved(lost)) for lost in self.lost),
+            whole=not self.rows,
+            last=last,
+            seen=seen,
+            past=past,
+            forgotten=forgotten,
+            forgotten_at=at if forgotten or overflow else self._still_forgetful(at),
+        )
+        return laid_out, np.array(appeared, dtype=np.int64)
+
+    def _past_with(self, gone: Ints, at: float) -> tuple[dict[CounterId, LastValue], bool]:
+        """What is kept of series that left, these included; and whether some could not be kept."""
+        past = {counter: one for counter, one in self.past.items() if one.seen >= at - PAST_SECONDS}
+        for place in gone.tolist():
+            if not np.isnan(self.last[place]):
+                past[self.ids[place]] = LastValue(float(self.last[place]), float(self.seen[place]))
+        if len(past) <= MAX_PAST:
+            return past, False
+        newest = sorted(past.items(), key=lambda item: (-item[1].seen, item[0]))[:MAX_PAST]
+        return dict(newest), True
+
+    def _still_forgetful(self, at: float) -> float | None:
+        return None if self.forgotten_at is None or at - self.forgotten_at > PAST_SECONDS else self.forgotten_at
+
+    def _counted_from_zero(self, appeared: Ints, given_before: Sequence[CounterId], resets: NDArray[np.bool_]) -> Ints:
+        """Those of the series that appeared that count from zero; ``given_before`` are those of the poll before."""
+        if self.forgotten_at is not None:
+            return NOTHING
+        there = set(self.given)
+        left = {(one.signal, one.provider, one.model): False for one in given_before if one not in there}
+        if left:  # and whether what is left of their kind began again
+            for place in np.flatnonzero(resets).tolist():
+                one = self.ids[place]
+                if (kind := (one.signal, one.provider, one.model)) in left:
+                    left[kind] = True
+        named = ((place, self.ids[place]) for place in appeared.tolist())
+        counted = [place for place, one in named if left.get((one.signal, one.provider, one.model), True)]
+        return np.array(counted, dtype=np.int64)
+
+    def increases(self) -> Floats:
+        """What each series rose by over the window, extrapolated to its ends; NaN for one with fewer than two samples.
 
         Source: Prometheus' ``increase()`` (promql/functions.go, extrapolatedRate), evaluated at the last poll.
         """
-        if not len(self.times):
-            return {}
-        rises: list[float] = []
-        for row in range(0, len(self.ids), ROWS_AT_ONCE):
-            some = self.values[row : row + ROWS_AT_ONCE]
-            rises += _extrapolated_increase(self.times, some, self.seconds).tolist()
-        return {counter: rise for counter, rise in zip(self.ids, rises, strict=True) if rise == rise}
+        if len(self.times) < 2:
+            return np.full(len(self.ids), np.nan)
+        first, last = self.rows[0], self.rows[-1]
+        count: Floats | float = float(len(self.times))
+        first_time: Floats | float = self.times[0]
+        last_time: Floats | float = self.times[-1]
+        resets: Floats | float = sum((lost for lost in self.lost[1:] if lost is not None), start=np.zeros(len(first)))
+        if not self.whole:
+            first, last, count, first_time, last_time, resets = _walked(self.times, self.rows)
+        return _extrapolated(
+            last - first + resets, first, count, first_time, last_time, self.times[-1] - self.seconds, self.times[-1]
+        )
 
 
-def _extrapolated_increase(times: Floats, values: Floats, seconds: float) -> Floats:
-    """``increase()`` of each row; NaN for rows with fewer than two samples."""
-    present = ~np.isnan(values)
-    count = present.sum(axis=1)
-    rows, last_column = np.arange(len(values)), values.shape[1] - 1
-    first = present.argmax(axis=1)
-    last = last_column - present[:, ::-1].argmax(axis=1)
-    first_value, last_value = values[rows, first], values[rows, last]
+def _walked(times: Sequence[float], rows: Sequence[Floats]) -> tuple[Floats, Floats, Floats, Floats, Floats, Floats]:
+    """Of each series: first value, last value, number of samples, first time, last time, and what resets took."""
+    width = len(rows[0])
+    first, last = np.full(width, np.nan), np.full(width, np.nan)
+    first_time, last_time = np.full(width, np.nan), np.full(width, np.nan)
+    count, resets = np.zeros(width), np.zeros(width)
+    for time, row in zip(times, rows, strict=True):
+        present = ~np.isnan(row)
+        with np.errstate(invalid="ignore"):
+            resets += np.where(row < last, last, 0.0)
+        begins = present & (count == 0)
+        first[begins], first_time[begins] = row[begins], time
+        last[present], last_time[present] = row[present], time
+        count += present
+    return first, last, count, first_time, last_time, resets
 
-    filled = _carried_forward(values, present)
-    earlier, later = filled[:, :-1], filled[:, 1:]
-    resets = np.where(later < earlier, earlier, 0.0).sum(axis=1)
-    rise = last_value - first_value + resets
 
-    start, end = times[-1] - seconds, times[-1]
-    first_time, last_time = times[first], times[last]
-    sampled = last_time - first_time
+def _extrapolated(
+    rise: Floats,
+    first: Floats,
+    count: Floats | float,
+    first_time: Floats | float,
+    last_time: Floats | float,
+    start: float,
+    end: float,
+) -> Floats:
+    """Rises between the first and the last sample, extrapolated as Prometheus does; NaN for fewer than two samples."""
+    sampled = np.asarray(last_time) - first_time
     with np.errstate(divide="ignore", invalid="ignore"):
-        average = sampled / (count - 1)
-        to_start, to_end = first_time - start, end - last_time
-        to_zero = sampled * (first_value / rise)
+        average = sampled / (np.asarray(count) - 1)
+        to_start, to_end = np.asarray(first_time) - start, end - np.asarray(last_time)
+        to_zero = sampled * (first / rise)
         to_start = np.where((rise > 0) & (to_zero < to_start), to_zero, to_start)
         threshold = average * 1.1
         covered = (
@@ -114,54 +268,7 @@ def _extrapolated_increase(times: Floats, values: Floats, seconds: float) -> Flo
             + np.where(to_start < threshold, to_start, average / 2)
             + np.where(to_end < threshold, to_end, average / 2)
         )
-        return np.where(count >= 2, rise * covered / sampled, np.nan)
-
-
-def _carried_forward(values: Floats, present: NDArray[np.bool_]) -> Floats:
-    """Holes filled with the sample before them (NaN before the first), so that neighbours can be compared."""
-    if present.all():
-        return values
-    columns = np.where(present, np.arange(values.shape[1]), 0)
-    np.maximum.accumulate(columns, axis=1, out=columns)
-    return values[np.arange(len(values))[:, None], columns]
-
-
-def steps(before: Mapping[CounterId, float], now: Mapping[CounterId, float]) -> dict[CounterId, float]:
-    """What each counter rose by from one poll to the next.
-
-    A lower value is a reset: all of it is new. A series that was not there counts from zero when the poll before
-    had counters at all (clients show a series at its first event); else its past is unknown and it adds nothing.
-    """
-    rises = {}
-    for counter, value in now.items():
-        earlier = before.get(counter)
-        if earlier is None:
-            rises[counter] = value if before else 0.0
-        else:
-            rises[counter] = value - earlier if value >= earlier else value
-    return rises
-
-
-def was_reset(before: Mapping[CounterId, float], now: Mapping[CounterId, float]) -> bool:
-    """True when any counter went down: the gateway started again."""
-    return any(value < before.get(counter, 0.0) for counter, value in now.items())
-
-
-def by_signal(rises: Mapping[CounterId, float]) -> dict[str, dict[CounterId, float]]:
-    """Rises, signal by signal; one that nothing counts for is empty."""
-    found: defaultdict[str, dict[CounterId, float]] = defaultdict(dict)
-    for counter, rise in rises.items():
-        found[counter.signal][counter] = rise
-    return found
-
-
-def sums(rises: Mapping[CounterId, float], group: Callable[[CounterId], Group]) -> dict[Group, float]:
-    """Rises of one signal, added up by what ``group`` makes of each series."""
-    totals: dict[Group, float] = {}
-    for counter, rise in rises.items():
-        name = group(counter)
-        totals[name] = totals.get(name, 0.0) + rise
-    return totals
+        return np.where(np.asarray(count) >= 2, rise * covered / sampled, np.nan)
 
 
 def histogram_quantile(quantile: float, buckets: Iterable[tuple[float, float]]) -> float | None:

@@ -6,7 +6,6 @@ change only when providers, models or series come and go, so a poll costs a few 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,18 +14,14 @@ import orjson
 from isal import isal_zlib as zlib
 from numpy.typing import NDArray
 
-from bridge.health.breaker import Derivation
-from bridge.health.memory import Memory
 from bridge.model import (
     FLEET_METRICS,
     PROVIDER_METRICS,
     Circuit,
     CircuitState,
-    CounterId,
     Evidence,
     Key,
     ModelNumbers,
-    Named,
     Snapshot,
     Status,
     Verdict,
@@ -54,7 +49,7 @@ class PollLayout:
         return len(self.metrics) * len(self.providers) + len(self.fleet) + len(self.models)
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
     """What orjson does not write by itself: named tuples."""
     if isinstance(value, tuple):
         return list(value)
@@ -118,19 +113,6 @@ def load_layout(content: bytes) -> PollLayout:
     )
 
 
-def dump_counters(counters: Mapping[CounterId, float]) -> tuple[bytes, Floats]:
-    """A poll's counters: whose they are, as stored, and the values."""
-    return orjson.dumps(list(counters), default=_plain), np.fromiter(
-        counters.values(), dtype=np.float64, count=len(counters)
-    )
-
-
-def load_counters(layout: bytes, values: Floats) -> dict[CounterId, float]:
-    """The counters that were stored."""
-    ids = (CounterId(*fields) for fields in orjson.loads(layout))
-    return dict(zip(ids, values.tolist(), strict=True))
-
-
 def dump_snapshot(snapshot: Snapshot) -> bytes:
     """A snapshot as it is stored."""
     content = {
@@ -144,7 +126,7 @@ def dump_snapshot(snapshot: Snapshot) -> bytes:
         "rejected_lines": snapshot.rejected_lines,
         "notices": snapshot.notices,
     }
-    return zlib.compress(orjson.dumps(content, default=_plain), level=1)
+    return zlib.compress(orjson.dumps(content, default=plain), level=1)
 
 
 def load_snapshot(data: bytes) -> Snapshot:
@@ -153,7 +135,7 @@ def load_snapshot(data: bytes) -> Snapshot:
     return Snapshot(
         at=content["at"],
         verdicts=tuple(_verdict(fields) for fields in content["verdicts"]),
-        circuits=tuple(_circuit(fields) for fields in content["circuits"]),
+        circuits=tuple(circuit(fields) for fields in content["circuits"]),
         models=_models(*content["models"]),
         fleet=content["fleet"],
         dialects=tuple(content["dialects"]),
@@ -175,50 +157,7 @@ def _verdict(fields: dict[str, Any]) -> Verdict:
     return Verdict(fields["provider"], Status(fields["status"]), fields["status_since"], fields["values"], evidence)
 
 
-def _circuit(fields: dict[str, Any]) -> Circuit:
+def circuit(fields: dict[str, Any]) -> Circuit:
+    """The circuit that was stored."""
     state = None if fields["state"] is None else CircuitState(fields["state"])
     return Circuit(**{**fields, "state": state, "opens": tuple(fields["opens"])})
-
-
-def dump_memory(memory: Memory) -> bytes:
-    """A memory without its windows (they are made again from the stored counters)."""
-    content = {
-        "at": memory.at,
-        "circuits": list(memory.circuits.values()),
-        "reported": [[*key, state] for key, state in memory.reported.items()],
-        "derivations": [[*key, derivation] for key, derivation in memory.derivations.items()],
-        "unreported": [[*key, count] for key, count in memory.unreported.items()],
-        "absences": memory.absences,
-        "families": {family: sorted(providers) for family, providers in memory.families.items()},
-        "lost_families": memory.lost_families,
-        "disbelieved": memory.disbelieved,
-        "names": memory.names,
-        "statuses": {provider: list(entry) for provider, entry in memory.statuses.items()},
-    }
-    return zlib.compress(orjson.dumps(content, default=_plain), level=1)
-
-
-def load_memory(data: bytes) -> Memory:
-    """The memory that was stored, with empty windows."""
-    content = orjson.loads(zlib.decompress(data))
-    circuits = [_circuit(fields) for fields in content["circuits"]]
-    return Memory(
-        at=content["at"],
-        circuits={circuit.key: circuit for circuit in circuits},
-        reported={Key(provider, model): CircuitState(state) for provider, model, state in content["reported"]},
-        derivations={Key(provider, model): _derivation(it) for provider, model, it in content["derivations"]},
-        unreported={Key(provider, model): count for provider, model, count in content["unreported"]},
-        absences=content["absences"],
-        families={family: frozenset(providers) for family, providers in content["families"].items()},
-        lost_families=content["lost_families"],
-        disbelieved=content["disbelieved"],
-        names=tuple(
-            Named(dialect, digest, rank, Key(*name), number) for dialect, digest, rank, name, number in content["names"]
-        ),
-        statuses={provider: (Status(status), since) for provider, (status, since) in content["statuses"].items()},
-    )
-
-
-def _derivation(fields: dict[str, Any]) -> Derivation:
-    window = tuple((at, successes, failures) for at, successes, failures in fields["window"])
-    return Derivation(**{**fields, "window": window})

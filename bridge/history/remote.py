@@ -8,21 +8,21 @@ while, so that it costs one time limit and not one a panel.
 from __future__ import annotations
 
 import contextlib
-import http.cookiejar
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from http import HTTPStatus
+from queue import LifoQueue
 
 import orjson
 import requests
 from cachetools import TLRUCache, TTLCache
-from requests.adapters import HTTPAdapter
 
 from bridge.history import promql
 from bridge.history.promql import Selector
 from bridge.history.remote_answer import RemoteAnswer, RemoteHistoryError, read_answer
+from bridge.transport import CHUNK_BYTES, Budget, TransportError, explained, open_session
 
 TIMEOUT_SECONDS = 5.0
 MAX_BYTES = 8 * 2**20
@@ -35,8 +35,16 @@ CONNECTIONS = 4
 MOST_WAITING = 32
 """Different questions that may wait at once."""
 MAX_ERROR_BYTES = 4096
-CHUNK_BYTES = 64 * 1024
-USER_AGENT = "provider-health-bridge"
+HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity"}
+_SAID = {
+    "dns": "its name does not resolve",
+    "refused": "no connection could be made to it",
+    "reset": "the connection to it broke",
+    "tls": "no TLS connection could be made to it",
+    "truncated": "its answer is cut off",
+    "not_http": "its answer is not HTTP that can be read",
+}
+"""What a viewer is told of a TransportError: it goes out in a header, and where the other side is stays out of it."""
 _ABOUT_THE_QUESTION = frozenset({400, 413, 414, 422})
 """Answers that say something of the question, and nothing of how the other side is."""
 
@@ -47,6 +55,14 @@ class _Question:
 
     path: str
     arguments: tuple[tuple[str, str], ...]
+
+
+class _Line:
+    """One connection, for one question at a time, and what the question may spend."""
+
+    def __init__(self, timeout_seconds: float, max_bytes: int, tenant: str | None, token: str | None) -> None:
+        self.budget = Budget(timeout_seconds, max_bytes)
+        self.session = open_session(self.budget, HEADERS | ({"X-Scope-OrgID": tenant} if tenant else {}), token)
 
 
 class RemoteHistory:
@@ -66,9 +82,13 @@ class RemoteHistory:
         self._token = token
         self._max_bytes = max_bytes
         self._back_off_seconds = back_off_seconds
-        self._session = _session(tenant, token)
         self._pool = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="remote-history")
+        self._lines: LifoQueue[_Line] = LifoQueue()
+        for _ in range(CONNECTIONS):
+            self._lines.put(_Line(timeout_seconds, max_bytes, tenant, token))
         self._lock = threading.Lock()
+        self._reading = threading.Lock()
+        """One answer at a time is taken apart: it takes many times its bytes meanwhile."""
         self._flights: dict[_Question, Future[RemoteAnswer]] = {}
         self._kept: TLRUCache[_Question, RemoteAnswer] = TLRUCache(
             KEPT_BYTES, ttu=lambda _, __, now: now + KEPT_SECONDS, getsizeof=lambda it: it.nbytes
@@ -77,12 +97,15 @@ class RemoteHistory:
         self._down: RemoteHistoryError | None = None
         self._down_until = 0.0
         self._answered_at = 0.0
+        self._closed = False
         self.timeout_seconds = timeout_seconds
 
     def close(self) -> None:
-        """Drop connections and threads. It cannot be asked any more."""
+        """Drop connections and threads; those in use end with their question. It cannot be asked any more."""
+        self._closed = True
         self._pool.shutdown(wait=False, cancel_futures=True)
-        self._session.close()
+        while not self._lines.empty():
+            self._lines.get_nowait().session.close()
 
     def samples(self, selector: Selector, start_ms: int, end_ms: int, *, limit_seconds: float) -> RemoteAnswer:
         """The samples from ``start_ms`` to ``end_ms`` (epoch milliseconds, both included), at their own times.
@@ -127,7 +150,7 @@ class RemoteHistory:
             if flight is None:
                 if len(self._flights) >= MOST_WAITING:
                     raise RemoteHistoryError(f"{MOST_WAITING} questions wait for it already")
-                flight = self._flights[question] = self._pool.submit(self._fly, question)
+                flight = self._flights[question] = self._pool.submit(self._fly, question, began)
         try:
             return flight.result(limit)
         except TimeoutError:
@@ -139,27 +162,40 @@ class RemoteHistory:
             self._failed(question, error, began)
         raise error
 
-    def _fly(self, question: _Question) -> RemoteAnswer:
+    def _fly(self, question: _Question, asked_at: float) -> RemoteAnswer:
         """Ask, in a thread of the pool."""
         began = time.monotonic()
         try:
-            answer = read_answer(self._fetch(question, began + self.timeout_seconds))
+            self._still_wanted(began, asked_at)
+            body = self._fetch(question, waited=began - asked_at)
+            with self._reading:
+                answer = read_answer(body)
             with self._lock:
                 self._answered_at = time.monotonic()
                 if not answer.warnings and answer.nbytes <= KEPT_BYTES // 4:
                     self._kept[question] = answer
             return answer
+        except _Unasked:
+            raise
         except RemoteHistoryError as error:
             self._failed(question, error, began)
             raise
         except Exception as error:  # noqa: BLE001  libraries fed with hostile bytes can raise anything
             # Not chained: what libraries raise can quote headers, and so the token.
-            said = RemoteHistoryError(self._explained(error))
+            said = RemoteHistoryError(f"its answer could not be read ({type(error).__name__})")
             self._failed(question, said, began)
             raise said from None
         finally:
             with self._lock:
                 self._flights.pop(question, None)
+
+    def _still_wanted(self, now: float, asked_at: float) -> None:
+        """Raise for a question that waited for a thread too long to be asked, so that newer ones get their turn."""
+        with self._lock:
+            if self._down is not None and now < self._down_until:
+                raise _Unasked(str(self._down))
+        if now - asked_at >= self.timeout_seconds:
+            raise _Unasked(f"no answer within {self.timeout_seconds:.3g} s")
 
     def _failed(self, question: _Question, error: RemoteHistoryError, began: float) -> None:
         """Leave the other side alone for a while; only about this question, when others are answered."""
@@ -169,30 +205,46 @@ class RemoteHistory:
             else:
                 self._down, self._down_until = error, time.monotonic() + self._back_off_seconds
 
-    def _fetch(self, question: _Question, deadline: float) -> bytes:
-        """The body of a 200. As a form: a selector can be longer than an address may be."""
-        response = self._session.post(
-            self._api + question.path,
-            data=list(question.arguments),
-            timeout=self.timeout_seconds,
-            stream=True,
-            allow_redirects=False,
-        )
-        with contextlib.closing(response):
+    def _fetch(self, question: _Question, *, waited: float) -> bytes:
+        """The body of a 200, ``waited`` seconds of its time having passed already. Raises RemoteHistoryError."""
+        line = self._lines.get()
+        line.budget.start(waited=waited)
+        whole = False
+        try:
+            body = self._asked(line, question)
+            whole = True
+            return body
+        except RemoteHistoryError:
+            raise
+        except Exception as error:  # noqa: BLE001  libraries fed with hostile bytes can raise anything
+            raise self._told(explained(error, line.budget)) from None
+        finally:
+            if not whole or self._closed:
+                # What a failed fetch leaves on its connection must not be taken for the next one's answer.
+                line.session.close()
+            self._lines.put(line)
+
+    def _asked(self, line: _Line, question: _Question) -> bytes:
+        """As a form: a selector can be longer than an address may be."""
+        url, form = self._api + question.path, list(question.arguments)
+        left = line.budget.remaining()
+        with contextlib.closing(
+            line.session.post(url, data=form, timeout=left, stream=True, allow_redirects=False)
+        ) as response:
             if response.headers.get("Content-Encoding", "identity") != "identity":
                 raise RemoteHistoryError("its answer is compressed, which was not asked for")
             if response.status_code != HTTPStatus.OK:
-                raise self._refusal(response, deadline)
-            return _body(response, self._max_bytes, deadline)
+                raise self._refusal(response)
+            return _body(response, self._max_bytes)
 
-    def _refusal(self, response: requests.Response, deadline: float) -> RemoteHistoryError:
+    def _refusal(self, response: requests.Response) -> RemoteHistoryError:
         """What any status but 200 means, in the other side's words where it has some."""
         status = response.status_code
         message = f"it answered {_named(status)}"
         if status in (401, 403):
             message += "; is HISTORY_TOKEN right, and HISTORY_TENANT?"
-        with contextlib.suppress(RemoteHistoryError, ValueError, AttributeError):
-            said = orjson.loads(_body(response, MAX_ERROR_BYTES, deadline)).get("error")
+        with contextlib.suppress(Exception):  # whatever becomes of its body, the status is the answer
+            said = orjson.loads(_body(response, MAX_ERROR_BYTES)).get("error")
             if isinstance(said, str) and said:
                 message += f": {self._without_token(said)}"
         return RemoteHistoryError(message, of_question=status in _ABOUT_THE_QUESTION)
@@ -200,53 +252,28 @@ class RemoteHistory:
     def _without_token(self, said: str) -> str:
         return said.replace(self._token, "***") if self._token else said
 
-    def _explained(self, error: Exception) -> str:
-        """A library's exception in a few words that hold no secret."""
-        if isinstance(error, requests.exceptions.Timeout | TimeoutError):
-            return f"no answer within {self.timeout_seconds:.3g} s"
-        if isinstance(error, requests.exceptions.SSLError):
-            return "no TLS connection could be made to it"
-        if isinstance(error, requests.exceptions.ConnectionError):
-            return "no connection could be made to it, or it broke"
-        return f"its answer could not be read ({type(error).__name__})"
+    def _told(self, error: TransportError) -> RemoteHistoryError:
+        if error.code == "too_large":
+            return _too_large(self._max_bytes)
+        return RemoteHistoryError(_SAID.get(error.code, f"no answer within {self.timeout_seconds:.3g} s"))
 
 
-class _Session(requests.Session):
-    """A session that leaves redirects alone: they would carry the tenant, and read bodies of any size."""
-
-    def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """Nowhere."""
-        return None
+class _Unasked(RemoteHistoryError):
+    """A question that was never put to the other side, and so says nothing new of it."""
 
 
-def _session(tenant: str | None, token: str | None) -> _Session:
-    session = _Session()
-    # Nothing is taken from the environment: a ~/.netrc must not replace the token, and a proxy must not receive it.
-    session.trust_env = False
-    session.headers.update(
-        {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": USER_AGENT}
-        | ({"X-Scope-OrgID": tenant} if tenant else {})
-        | ({"Authorization": f"Bearer {token}"} if token else {})
-    )
-    session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
-    adapter = HTTPAdapter(pool_connections=1, pool_maxsize=CONNECTIONS, max_retries=0)
-    session.mount("http://", adapter)
-    session.mount("https://", adapter)
-    return session
-
-
-def _body(response: requests.Response, max_bytes: int, deadline: float) -> bytes:
-    """The whole body, read as it comes: a library's own reading starts its time limit anew with every byte."""
+def _body(response: requests.Response, max_bytes: int) -> bytes:
+    """The whole body, read as it comes."""
     read = bytearray()
-    while True:
-        if time.monotonic() > deadline:
-            raise RemoteHistoryError("its answer did not end in time")
-        chunk = response.raw.read1(CHUNK_BYTES)
-        if not chunk:
-            return bytes(read)
+    for chunk in response.raw.stream(CHUNK_BYTES, decode_content=False):
         read += chunk
         if len(read) > max_bytes:
-            raise RemoteHistoryError(f"its answer is larger than {max_bytes} bytes; ask for less", of_question=True)
+            raise _too_large(max_bytes)
+    return bytes(read)
+
+
+def _too_large(max_bytes: int) -> RemoteHistoryError:
+    return RemoteHistoryError(f"its answer is larger than {max_bytes} bytes; ask for less", of_question=True)
 
 
 def _seconds(milliseconds: int) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 import orjson
 
 from bridge.history import codec
-from bridge.model import Poll, Snapshot
+from bridge.model import Poll, Reading, Snapshot
 
 MEMORY = Path("/dev/shm")  # noqa: S108 (files in it are made with mkstemp, and only the owner's are read)
 
@@ -43,7 +43,8 @@ class Spare:
     def write(self, state: Spared) -> None:
         """Put the newest state there. Raises OSError when there is no room for that either."""
         snapshot = None if state.snapshot is None else codec.dump_snapshot(state.snapshot).hex()
-        content = orjson.dumps([state.poll, snapshot, state.failing_since, state.good_clock, state.why])
+        fields = [state.poll, snapshot, state.failing_since, state.good_clock, state.why]
+        content = orjson.dumps(fields, default=codec.plain)
         descriptor, name = tempfile.mkstemp(prefix=f"{self.path.name}.", dir=self.path.parent)
         try:
             with os.fdopen(descriptor, "wb") as file:
@@ -58,7 +59,8 @@ class Spare:
         try:
             poll, snapshot, *rest = orjson.loads(self._content())
             known = None if snapshot is None else codec.load_snapshot(bytes.fromhex(snapshot))
-            return Spared(Poll(**poll), known, *rest)
+            reading = None if poll["reading"] is None else Reading(*poll["reading"])
+            return Spared(Poll(**{**poll, "reading": reading}), known, *rest)
         except OSError:
             return None
         except codec.CORRUPT:

@@ -12,8 +12,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bridge.health.memory import AVAILABILITY_WINDOW_SECONDS, Memory
-from bridge.history import codec, events
+from bridge.health.memory import Memory
+from bridge.history import checkpoint, codec, events
 from bridge.history.blocks import History, seal
 from bridge.history.codec import Floats, PollLayout
 from bridge.history.columns import GAP_INTERVALS, Columns
@@ -71,6 +71,7 @@ class Store:
         self.spare = Spare(data_dir)
         self._retention_seconds = retention_seconds
         self._cached: Latest | None = None
+        self._counter_layouts = checkpoint.CounterLayouts()
         self._lock = threading.Lock()
         with self.database.opening():
             self._check()
@@ -81,7 +82,7 @@ class Store:
             self.latest()
             row = self.database.connection().execute("SELECT memory FROM latest").fetchone()
             if row is not None and row[0] is not None:
-                codec.load_memory(row[0])
+                checkpoint.load(row[0], ())
         except codec.CORRUPT as error:
             self._cached = None
             self.database.set_aside(f"its newest state: {type(error).__name__}: {error}")
@@ -145,18 +146,7 @@ class Store:
 
     def memory(self) -> Memory:
         """What the next poll needs to go on where the last one stood; an empty memory for an empty log."""
-        connection = self.database.connection()
-        row = connection.execute("SELECT memory FROM latest").fetchone()
-        if row is None or row[0] is None:
-            return Memory()
-        checkpoint = codec.load_memory(row[0])
-        windows = Memory()
-        rows = connection.execute(
-            "SELECT c.at, l.content, c.numbers FROM counters c JOIN layouts l ON l.id = c.layout ORDER BY c.poll"
-        )
-        for at, layout, numbers in rows:
-            windows = windows.with_counters(at, codec.load_counters(layout, codec.unpack(numbers)))
-        return checkpoint.with_windows_of(windows)
+        return checkpoint.read(self.database)
 
     def columns(self, start: float, end: float) -> Columns:
         """The recorded polls from ``start`` to ``end`` (epoch seconds, both included) as columns."""
@@ -217,13 +207,8 @@ class Store:
                         poll.clock,
                         failing_since,
                         codec.dump_snapshot(snapshot),
-                        codec.dump_memory(memory),
+                        checkpoint.write(connection, self.database, self._counter_layouts, poll_id, memory),
                     ),
-                )
-                counter_layout, values = codec.dump_counters(memory.counters)
-                connection.execute(
-                    "INSERT INTO counters (poll, at, layout, numbers) VALUES (?, ?, ?, ?)",
-                    (poll_id, poll.at, self.database.layout_id(connection, counter_layout), codec.pack(values)),
                 )
 
     def _insert(self, connection: sqlite3.Connection, one: Unwritten) -> int:
@@ -255,10 +240,6 @@ class Store:
         old = now - self._retention_seconds
         limit = f"LIMIT {PRUNED_AT_ONCE}"
         of_same = "SELECT 1 FROM events o WHERE o.kind = e.kind AND o.provider = e.provider AND o.model = e.model"
-        connection.execute(
-            f"DELETE FROM counters WHERE poll IN (SELECT poll FROM counters WHERE at < ? {limit})",
-            (now - AVAILABILITY_WINDOW_SECONDS - 60.0,),
-        )
         connection.execute(
             "DELETE FROM block_columns WHERE block IN (SELECT id FROM blocks WHERE end < ? LIMIT 1)", (old,)
         )

@@ -6,9 +6,11 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import structlog
 
+from bridge import clock
 from bridge.gateway.errors import GatewayError, UnknownGateway
 from bridge.gateway.source import GatewaySource
 from bridge.health.assess import assess
@@ -16,15 +18,14 @@ from bridge.health.memory import Memory
 from bridge.history import codec
 from bridge.history.spare import Spared
 from bridge.history.store import Store, Unwritten
-from bridge.model import Event, Poll, Signals, Snapshot
+from bridge.model import Event, Moment, Poll, Reading, Signals, Snapshot
 from bridge.policy import Policy
+from bridge.polling.dating import Dated, date
 from bridge.polling.election import Lead
 
-SHORTEST_STEP_SECONDS = 0.001
-"""Between two polls while the clock is behind the last one: so it catches up, and times still rise."""
-MAX_EVENTS_KEPT = 10_000
+MAX_EVENTS_KEPT = 100_000
 MAX_POLLS_KEPT = 1_000
-"""Events and polls that wait for a log that can be written again."""
+"""Events and polls that wait for a log that can be written again: of more the newest."""
 
 log = structlog.get_logger("bridge.poller")
 
@@ -39,19 +40,20 @@ class Poller:
         policy: Policy,
         *,
         interval_seconds: float,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], Reading] = clock.read,
         observe: Callable[[Poll], None] = lambda _: None,
     ) -> None:
         """``observe`` is told of every poll once it is recorded."""
         self._source = source
         self._store = store
-        self._policy = policy
+        self._policy = replace(policy, poll_interval_seconds=interval_seconds)
         self._interval = interval_seconds
         self._clock = clock
         self._observe = observe
         self._memory = Memory()
         self._failing_since: float | None = None
-        self._last_at = 0.0
+        self._dated: Dated | None = None
+        """The last poll's place in time."""
         self._events: list[Event] = []
         self._unwritten: list[Unwritten] = []
         self._damage: sqlite3.DatabaseError | None = None
@@ -60,20 +62,30 @@ class Poller:
         self._rejected_lines = 0
 
     def run(self, lead: Lead, stop: threading.Event) -> None:
-        """Go on from the log, and poll as long as ``stop`` is not set: the first time at once, if it is time."""
+        """Go on from the log, and poll as long as ``stop`` is not set: the first time at once, if it is time.
+
+        Raises LeadLost when another may poll as well.
+        """
         self.resume()
-        now = self._clock()
-        last_began = max(self._last_at, lead.last_began())
-        due = time.monotonic() + min(self._interval, max(0.0, last_began + self._interval - now))
+        due = time.monotonic() + self._wait(lead)
         while not stop.wait(max(0.0, due - time.monotonic())):
-            began = time.monotonic()
-            lead.begins(self._clock())
-            self.poll_once()
+            began, now = time.monotonic(), self._clock()
+            lead.begins(now)
+            self.poll_once(now)
             if self._damage is not None:
                 raise self._damage  # whoever begins anew sets the file aside
             if began - due > self._interval / 2:
                 due = began  # the process, or the machine, stood still: the next poll is not due at once
             due = max(due + self._interval, time.monotonic())
+
+    def _wait(self, lead: Lead) -> float:
+        """How long the first poll has to wait, so that the gateway sees none too soon after another's."""
+        now = self._clock()
+        passed = [lead.seconds_since_begin(now)]
+        if self._dated is not None:
+            passed.append(clock.passed(self._dated.reading, now))  # where the lock's file was removed
+        last = min((seconds for seconds in passed if seconds >= 0), default=self._interval)
+        return max(0.0, self._interval - last)
 
     def resume(self) -> None:
         """Go on from the log."""
@@ -82,12 +94,17 @@ class Poller:
         self._source.restore(self._memory.names)
         latest = self._store.latest()
         if latest is not None:
-            self._last_at = latest.poll.at
+            poll = latest.poll
+            reading = poll.reading or Reading(poll.at, poll.at, "")
+            self._dated = Dated(Moment(poll.at, poll.steady or poll.at), reading, poll.epoch)
             self._failing_since = latest.failing_since
 
-    def poll_once(self) -> Poll:
-        """Poll now, and write down how it went. Never raises for what the gateway or the disk does."""
-        clock, at = self._clock(), self._stamp()
+    def poll_once(self, now: Reading) -> Poll:
+        """Poll, and write down how it went. Never raises for what the gateway or the disk does.
+
+        ``now`` is the one reading of the clocks that all of the poll goes by.
+        """
+        dated = self._dated = self._date(now)
         started = time.monotonic()
         snapshot: Snapshot | None = None
         events: list[Event] = []
@@ -97,10 +114,8 @@ class Poller:
             self._log_reading(signals)
             if not signals.dialects and self._memory.absences:
                 raise UnknownGateway("nothing in the exposition is of a gateway this bridge knows, as it was before")
-            # While the clock is behind the last poll, stamps say nothing of how much time passes, so nothing of rates.
-            before = self._memory if clock >= at else self._memory.with_windows_of(Memory())
-            memory, snapshot, events = assess(before, signals, at, self._policy)
-            if memory.forgotten and not self._memory.forgotten:
+            memory, snapshot, events = assess(self._memory, signals, dated.moment, self._policy)
+            if memory.window.forgotten and not self._memory.window.forgotten:
                 log.warning("series_forgotten", message=snapshot.notices[-1])
             self._memory = memory
         except GatewayError as error:
@@ -108,10 +123,31 @@ class Poller:
         except Exception as error:
             log.exception("poll_broke", message="a mistake of the bridge's own: this poll counts as failed")
             outcome, message = "internal_error", f"the bridge could not assess this poll: {type(error).__name__}"
-        poll = Poll(at, self._interval, outcome, message, time.monotonic() - started, clock if clock < at else None)
+        poll = Poll(
+            dated.moment.at,
+            self._interval,
+            outcome,
+            message,
+            time.monotonic() - started,
+            steady=dated.moment.steady,
+            epoch=dated.epoch,
+            reading=now,
+        )
         self._record(poll, snapshot, [*self._gateway_event(poll), *events])
         self._observe(poll)
         return poll
+
+    def _date(self, now: Reading) -> Dated:
+        """The poll's place in time. What an earlier clock dated is dated by this one, where it was set."""
+        dated = date(now, self._dated)
+        if dated.set_by:
+            if self._failing_since is not None:
+                self._failing_since += dated.set_by
+            way = "forward" if dated.set_by > 0 else "back"
+            told = f"the clock was set {way} by {abs(dated.set_by):.0f} s: polls that it dated wrongly are set apart"
+            self._memory = self._memory.dated_anew(dated.moment.steady, dated.set_by, told)
+            log.warning("clock_set", message=told)
+        return dated
 
     def _log_reading(self, signals: Signals) -> None:
         """Say which dialect gives which signal, and which lines cannot be read, whenever that is new."""
@@ -133,11 +169,18 @@ class Poller:
         if failed_before:
             return []
         self._failing_since = poll.at
-        return [Event(poll.at, "gateway", "", "", "up" if self._memory.at else "", "down", poll.message)]
+        return [Event(poll.at, "gateway", "", "", "up" if self._memory.moment else "", "down", poll.message)]
 
     def _record(self, poll: Poll, snapshot: Snapshot | None, events: list[Event]) -> None:
         """Write the poll down, and what could not be written before; where that is not possible, keep it for later."""
-        self._events = [*self._events, *events][-MAX_EVENTS_KEPT:]
+        waiting = [*self._events, *events]
+        if self._unwritten and len(waiting) > MAX_EVENTS_KEPT:
+            lost = len(waiting) - MAX_EVENTS_KEPT
+            log.error(
+                "events_lost", message=f"{lost} events that wait for a log that can be written again are given up"
+            )
+            waiting = waiting[lost:]
+        self._events = waiting
         try:
             self._store.append(
                 poll,
@@ -177,7 +220,7 @@ class Poller:
             latest = self._store.state(poll.at)
             known, good_clock = (latest.snapshot, latest.good_clock) if latest else (None, None)
         else:
-            known, good_clock = snapshot, poll.clock
+            known, good_clock = snapshot, None
         try:
             self._store.spare.write(Spared(poll, known, self._failing_since, good_clock, f"{path}: {error}"))
         except OSError as failed:
@@ -194,8 +237,3 @@ class Poller:
             rejected_lines=snapshot.rejected_lines if snapshot else None,
             dialects=list(snapshot.dialects) if snapshot else None,
         )
-
-    def _stamp(self) -> float:
-        """The poll's time: the clock's, but never before the last poll's, even when the clock jumps back."""
-        self._last_at = max(self._clock(), self._last_at + SHORTEST_STEP_SECONDS)
-        return self._last_at

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import re
 import socket
 import ssl
 import struct
@@ -33,6 +34,11 @@ class Gateway:
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}/metrics"
         self._threads = [threading.Thread(target=self._listen, name=THREAD_PREFIX + "listener")]
         self._threads[0].start()
+
+    def answers_now(self, *answers: Answer, speaks_first: bool) -> None:
+        """From now on requests get these answers, the first of them what the first of these says."""
+        self._answers = answers
+        self._speaks_first = speaks_first
 
     def stop(self) -> None:
         """End every connection and thread."""
@@ -66,10 +72,10 @@ class Gateway:
                         return
 
     def _heard(self, connection: socket.socket) -> bool:
-        """Read one request; False when the client hung up instead of asking."""
+        """Read one request and its form; False when the client hung up instead of asking."""
         head = b""
         connection.settimeout(0.005)
-        while not head.endswith(b"\r\n\r\n"):
+        while not _whole(head):
             if self._over.is_set():
                 return False
             with contextlib.suppress(TimeoutError):
@@ -80,6 +86,12 @@ class Gateway:
         connection.settimeout(5)
         self.requests.append(head.decode("latin-1"))
         return True
+
+
+def _whole(request: bytes) -> bool:
+    head, ended, form = request.partition(b"\r\n\r\n")
+    length = re.search(rb"\r\ncontent-length: ([0-9]+)", head, re.IGNORECASE)
+    return bool(ended) and len(form) >= int(length[1] if length else 0)
 
 
 @contextlib.contextmanager

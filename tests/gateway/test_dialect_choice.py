@@ -15,6 +15,7 @@ from bridge import create_app
 from bridge.gateway.dialect_file import builtin
 from bridge.settings import Settings
 from tests.gateway.hostile import answer, gateway
+from tests.one_poller import polled as poll
 from tests.one_poller import poller_in
 
 PROJECT = Path(__file__).parents[2]
@@ -47,7 +48,7 @@ def polled(tmp_path: Path, *bodies: bytes, dialect: str = "auto") -> Iterator[Fl
         bridge = app.extensions["bridge"]
         for _ in bodies:
             now[0] += 15
-            assert poller_in(app).poll_once().outcome == "ok"
+            assert poll(poller_in(app)).outcome == "ok"
         yield app.test_client()
         bridge.store.close()
 

@@ -8,6 +8,7 @@ from functools import cache
 
 import pytest
 
+from bridge import model
 from bridge.gateway.dialect_file import select
 from bridge.gateway.exposition import ExpositionReader
 from bridge.gateway.translate import Translator
@@ -76,7 +77,7 @@ def replayed(day: list[tuple[float, bytes]]) -> Iterator[tuple[Signals, Snapshot
     reader, translator, memory = ExpositionReader(), Translator(select("auto")), Memory()
     for at, body in day:
         signals = translator.translate(reader.read(body))
-        memory, snapshot, events = assess(memory, signals, at, Policy())
+        memory, snapshot, events = assess(memory, signals, model.Moment(at, at), Policy())
         yield signals, snapshot, events
 
 

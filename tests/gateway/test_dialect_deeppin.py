@@ -14,12 +14,12 @@ from bridge.gateway.exposition import ExpositionReader
 from bridge.gateway.translate import Translator
 from bridge.health.assess import assess
 from bridge.health.memory import Memory
-from bridge.model import Key, Signals, Snapshot, Verdict
+from bridge.model import Key, Moment, Signals, Snapshot, Verdict
 from bridge.policy import Policy
 from bridge.queries.catalog import METRICS, TABLES
 from bridge.settings import Settings
 from tests.gateway.hostile import answer, gateway
-from tests.one_poller import poller_in
+from tests.one_poller import polled, poller_in
 
 A, B, C = "gsk_Aa1x", "gsk_Bb2y", "csk-Cc3z"
 """The first characters of three keys, as Deeppin shows them."""
@@ -91,7 +91,7 @@ def replayed(day: Sequence[bytes]) -> Iterator[tuple[Signals, Snapshot]]:
     reader, translator, memory = ExpositionReader(), Translator(select("auto")), Memory()
     for number, body in enumerate(day):
         signals = translator.translate(reader.read(body))
-        memory, snapshot, _ = assess(memory, signals, 15.0 * number, Policy())
+        memory, snapshot, _ = assess(memory, signals, Moment(15.0 * number, 15.0 * number), Policy())
         yield signals, snapshot
 
 
@@ -205,7 +205,7 @@ class TestKeys:
             bridge = app.extensions["bridge"]
             for _ in DAY_OF_GROQ:
                 now[0] += 15
-                assert poller_in(app).poll_once().outcome == "ok"
+                assert polled(poller_in(app)).outcome == "ok"
             client = app.test_client()
             answers = [client.get("/").text, client.post("/search", json={"target": "models"}).text]
             for more in ({}, {"format": "text"}, {"from": "now-1h", "to": "now"}):

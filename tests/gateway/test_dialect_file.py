@@ -15,7 +15,7 @@ from bridge.gateway.exposition import ExpositionReader
 from bridge.gateway.translate import Translator
 from bridge.health.assess import assess
 from bridge.health.memory import Memory
-from bridge.model import CircuitState, Key, Snapshot
+from bridge.model import CircuitState, Key, Moment, Snapshot
 from bridge.policy import Policy
 from bridge.settings import ConfigurationError
 
@@ -169,7 +169,9 @@ def dialect(tmp_path: Path, *entries: str) -> Dialect:
 def read(dialect: Dialect, *bodies: str) -> Snapshot:
     reader, translator, memory = ExpositionReader(), Translator([dialect]), Memory()
     for number, body in enumerate(bodies):
-        memory, snapshot, _ = assess(memory, translator.translate(reader.read(body.encode())), 15.0 * number, Policy())
+        memory, snapshot, _ = assess(
+            memory, translator.translate(reader.read(body.encode())), Moment(15.0 * number, 15.0 * number), Policy()
+        )
     return snapshot
 
 

@@ -6,6 +6,7 @@ import json
 import re
 import sqlite3
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -20,13 +21,12 @@ from bridge.gateway.exposition import ExpositionReader
 from bridge.gateway.translate import Translator
 from bridge.health.assess import assess
 from bridge.health.memory import Memory
-from bridge.health.windows import by_signal, sums
-from bridge.model import Circuit, Event, Key, Signals, Snapshot, Verdict
+from bridge.model import Circuit, Event, Key, Moment, Signals, Snapshot, Verdict
 from bridge.policy import Policy
 from bridge.queries.catalog import METRICS, OLD_NAMES, TABLES
 from bridge.settings import Settings
 from tests.gateway.hostile import answer, gateway
-from tests.one_poller import poller_in
+from tests.one_poller import polled, poller_in
 
 PROJECT = Path(__file__).parents[2]
 CAPTURES = PROJECT.parent / "shared/captures/litellm"
@@ -54,7 +54,7 @@ def replayed(timed: Sequence[tuple[float, bytes]]) -> Iterator[tuple[Signals, Sn
     reader, translator, memory = ExpositionReader(), Translator(select("auto")), Memory()
     for at, body in timed:
         signals = translator.translate(reader.read(body))
-        memory, snapshot, events = assess(memory, signals, at, Policy())
+        memory, snapshot, events = assess(memory, signals, Moment(at, at), Policy())
         yield signals, snapshot, events
 
 
@@ -136,7 +136,9 @@ class TestReplay:
         }
         for (_, body), (signals, _, _) in zip(scrapes(), replayed(scrapes()), strict=True):
             for signal, family in families.items():
-                counted = sums(by_signal(signals.counters)[signal], lambda counter: counter.key)
+                counted: Counter[Key] = Counter()
+                for counter, value in signals.counters.items():
+                    counted[counter.key] += value if counter.signal == signal else 0
                 for key, model_id in ids.items():
                     lines = re.findall(rf'^{family}{{.*model_id="{model_id}.*}} (\S+)$', body.decode(), re.MULTILINE)
                     assert counted.get(key, 0) == sum(map(float, lines)), (signal, key)
@@ -287,7 +289,7 @@ def bridge_of(port: int, data_dir: Path, clock: Clock) -> Flask:
 def poll(app: Flask, clock: Clock, at: float) -> None:
     clock.now = at
     bridge = app.extensions["bridge"]
-    assert poller_in(app).poll_once().outcome == "ok"
+    assert polled(poller_in(app)).outcome == "ok"
     bridge.store.close()  # a request reads on a connection of its own thread, not on the poller's
 
 

@@ -12,7 +12,7 @@ from bridge.gateway.exposition import ExpositionReader
 from bridge.gateway.translate import Translator
 from bridge.health.assess import assess
 from bridge.health.memory import Memory
-from bridge.model import Circuit, Key, Signals, Snapshot, Verdict
+from bridge.model import Circuit, Key, Moment, Signals, Snapshot, Verdict
 from bridge.policy import Policy
 
 BIG, MINI, LLAMA, OWN = "openai/gpt-4o", "openai/gpt-4o-mini", "groq/llama-3.3-70b", "mistral-7b"
@@ -69,7 +69,7 @@ def replayed(day: Sequence[tuple[float, bytes]]) -> Iterator[tuple[Signals, Snap
     reader, translator, memory = ExpositionReader(), Translator(select("auto")), Memory()
     for at, body in day:
         signals = translator.translate(reader.read(body))
-        memory, snapshot, _ = assess(memory, signals, at, Policy())
+        memory, snapshot, _ = assess(memory, signals, Moment(at, at), Policy())
         yield signals, snapshot
 
 

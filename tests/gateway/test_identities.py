@@ -15,7 +15,7 @@ from bridge.gateway.translate import Translator
 from bridge.model import Key, Signals
 from bridge.settings import Settings
 from tests.gateway.hostile import answer, gateway
-from tests.one_poller import poller_in
+from tests.one_poller import polled, poller_in
 
 ONE, TWO, THREE = ("gw", "id-1"), ("gw", "id-2"), ("gw", "id-3")
 SWIFT = Key("acme", "swift")
@@ -152,7 +152,7 @@ class TestGateway:
                     bridge = app.extensions["bridge"]
                     poller_in(app).resume()
                 now[0] += 15
-                assert poller_in(app).poll_once().outcome == "ok"
+                assert polled(poller_in(app)).outcome == "ok"
                 bridge.store.close()
                 circuits = bridge.view().snapshot.circuits
                 names.append([circuit.model for circuit in circuits if circuit.state is not None])

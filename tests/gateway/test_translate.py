@@ -108,7 +108,15 @@ class TestUnits:
         signals = translate(
             f'up 1\nm{{provider="a"}} {value}\n', of(SignalSource("requests", "m", NameRule("provider")))
         )
-        assert list(signals.counters.values()) == counted
+        assert list(signals.counters.known().values()) == counted
+
+    def test_counters_go_by_the_very_same_ids_for_as_long_as_the_gateway_publishes_the_same_series(self) -> None:
+        translator, reader = Translator(select("auto")), ExpositionReader()
+        line = 'model_inference_requests_total{{provider="groq",model="a",status="success"}} {}\n'
+        pages = (line.format(5), line.format("-1"), line.format(7) + "other 1\n")
+        first, second, third = (translator.translate(reader.read(page.encode())).counters for page in pages)
+        assert first.ids is second.ids is third.ids
+        assert (first.known(), second.known(), third.known()) == ({first.ids[0]: 5.0}, {}, {first.ids[0]: 7.0})
 
     @pytest.mark.parametrize(("unit", "factor"), [("seconds", 1.0), ("milliseconds", 0.001)])
     def test_a_histogram_comes_out_in_seconds(self, unit: str, factor: float) -> None:
@@ -452,7 +460,7 @@ def test_no_exposition_makes_it_raise_and_what_comes_out_is_in_range(
     signals = translate(text)
     for signal, (low, high) in {"reported_score": (0, 100), "availability": (0, 100), "error_rate": (0, 1)}.items():
         assert all(low <= value <= high for value in signals.gauges.get(signal, {}).values())
-    assert all(value >= 0 for value in signals.counters.values())
+    assert all(value >= 0 for value in signals.counters.known().values())
     assert all(name for name in signals.providers)
     assert signals.gauges.keys() <= signals.sources.keys()
 
@@ -482,6 +490,6 @@ def test_an_exposition_means_the_same_whatever_was_read_before(before: list[list
     found, fresh = translator.translate(reader.read("".join(last).encode())), translate("".join(last))
     assert (found.gauges, found.circuits, found.families) == (fresh.gauges, fresh.circuits, fresh.families)
     assert (found.sources, found.dialects, found.notices) == (fresh.sources, fresh.dialects, fresh.notices)
-    assert [(id_.signal, id_.key, value) for id_, value in found.counters.items()] == [
-        (id_.signal, id_.key, value) for id_, value in fresh.counters.items()
+    assert [(id_.signal, id_.key, value) for id_, value in found.counters.known().items()] == [
+        (id_.signal, id_.key, value) for id_, value in fresh.counters.known().items()
     ]

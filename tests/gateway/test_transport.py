@@ -119,6 +119,14 @@ def test_time_that_name_resolution_took_is_not_given_again(monkeypatch: pytest.M
     assert server.requests == []
 
 
+def test_cookies_are_not_taken_apart_which_would_take_seconds() -> None:
+    cookie = "Set-Cookie: a=b" + "; a" * 20_000
+    with gateway(head(200, f"Content-Length: {len(EXPOSITION)}", *[cookie] * 90) + EXPOSITION) as server:
+        started = time.monotonic()
+        assert fetch(server.url, max_bytes=10_000_000).body == EXPOSITION
+        assert time.monotonic() - started < 1.0
+
+
 def test_redirects_share_one_timeout() -> None:
     def late(connection: socket.socket, over: threading.Event) -> None:
         over.wait(TIMEOUT * 0.6)

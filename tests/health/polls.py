@@ -6,7 +6,19 @@ from collections.abc import Mapping
 
 from bridge.health.assess import assess
 from bridge.health.memory import Memory
-from bridge.model import Circuit, CircuitState, CounterId, Event, Evidence, Key, Signals, Snapshot, Verdict
+from bridge.model import (
+    Circuit,
+    CircuitState,
+    CounterId,
+    Counters,
+    Event,
+    Evidence,
+    Key,
+    Moment,
+    Signals,
+    Snapshot,
+    Verdict,
+)
 from bridge.policy import Policy
 
 START = 1_700_000_000.0
@@ -66,7 +78,7 @@ def says(
     assert set(gauges) <= set(GAUGES)
     return Signals(
         gauges={signal: {key(name): value for name, value in values.items()} for signal, values in gauges.items()},
-        counters=counters,
+        counters=_same_ids(counters),
         circuits={key(name): CircuitState[state] for name, state in (circuits or {}).items()},
         families={
             signal: frozenset(key(name).provider for name in values) for signal, values in given.items() if values
@@ -74,6 +86,15 @@ def says(
         sources={signal: (signal, "test") for signal in given},
         ties=ties or {},
     )
+
+
+_ids: dict[tuple[CounterId, ...], tuple[CounterId, ...]] = {}
+
+
+def _same_ids(counters: Mapping[CounterId, float]) -> Counters:
+    """The counters, with one object for all that have the same series, as a reader gives them."""
+    made = Counters.of(counters)
+    return Counters(_ids.setdefault(made.ids, made.ids), made.numbers)
 
 
 class Bridge:
@@ -92,7 +113,9 @@ class Bridge:
     def poll(self, signals: Signals, after: float = INTERVAL) -> Snapshot:
         """One more good poll, ``after`` seconds later."""
         self.at += after
-        self.memory, self.snapshot, self.events = assess(self.memory, signals, self.at, self.policy)
+        self.memory, self.snapshot, self.events = assess(
+            self.memory, signals, Moment(self.at, self.at - START), self.policy
+        )
         self.history += self.events
         return self.snapshot
 

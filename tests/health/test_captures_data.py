@@ -101,7 +101,7 @@ def test_availability_is_the_share_of_circuits_that_are_not_open(polls: tuple[Po
             shown = poll.verdicts[provider].values
             assert shown["provider_circuits"] == len(states)
             assert shown["provider_open_circuits"] == states.count(OPEN)
-            assert shown["provider_availability"] == 100 * (len(states) - states.count(OPEN)) / len(states)
+            assert shown["provider_availability"] == round(100 * (len(states) - states.count(OPEN)) / len(states), 1)
 
 
 def test_groq_alone_is_down_while_its_circuits_are_open(polls: tuple[Polled, ...]) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.health.polls import START, Bridge, says
+from bridge.health import roster
+from tests.health.polls import Bridge, says
 
 BOTH = {"groq": 90, "xai": 90}
 XAI = {"xai": 90}
@@ -95,7 +96,27 @@ CIRCUITS = {"groq": "CLOSED", "xai": "CLOSED"}
 
 
 class TestLostFamily:
-    """A poll with circuits and without one line of a family that everyone had: the family is lost, not everyone."""
+    def test_one_that_a_release_dropped_for_good_is_no_longer_expected_after_the_window(self) -> None:
+        bridge = Bridge()
+        bridge.poll(says(circuits=CIRCUITS, reported_score={"groq": 90, "xai": 90, "novita": 90}))
+        for _ in range(20):
+            bridge.poll(says(circuits=CIRCUITS))
+            assert "novita" in bridge.providers
+        for _ in range(4):
+            bridge.poll(says(circuits=CIRCUITS))
+        assert bridge.memory.lost_families == {}
+        assert bridge.providers == ["groq", "xai"], "it is in no family that is left"
+        assert bridge.snapshot.notices == ()
+
+    def test_while_one_is_lost_names_that_never_repeat_do_not_pile_up(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(roster, "MAX_PROVIDERS", 60)
+        bridge = Bridge()
+        bridge.poll(says(circuits={"groq/a": "CLOSED"}, reported_score={"groq": 90}))
+        for number in range(15):
+            bridge.poll(says(circuits={f"p{number}-{one}/a": "CLOSED" for one in range(50)} | {"groq/a": "CLOSED"}))
+            assert bridge.memory.lost_families
+            assert len(bridge.providers) <= 60
+            assert "groq" in bridge.providers
 
     def test_nobody_vanishes_while_it_is_lost_and_its_values_are_unknown(self) -> None:
         bridge = Bridge()
@@ -111,7 +132,7 @@ class TestLostFamily:
             "the gateway has stopped giving reported_score",
             "the gateway has stopped giving requests",
         )
-        assert bridge.memory.lost_families == {"reported_score": START + 15, "requests": START + 15}
+        assert bridge.memory.lost_families == {"reported_score": 15, "requests": 15}
         assert bridge.evidence("xai", "reported score").note == (
             "not known: the gateway has stopped giving reported_score, requests for everyone"
         )

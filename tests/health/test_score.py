@@ -145,7 +145,7 @@ class TestVerdict:
             average.poll(says(latency={"groq": 6}))
         p95 = histogram.value("groq", "provider_latency_p95_seconds")
         assert p95 == pytest.approx(5 + 2 * 0.95)
-        assert histogram.value("groq", "provider_health_score") == pytest.approx(100 * (10 - p95) / 8)
+        assert histogram.value("groq", "provider_health_score") == 38.7
         assert histogram.value("groq", "provider_latency_seconds") == pytest.approx(5.5), "measured, not the gauge"
         assert average.value("groq", "provider_health_score") == pytest.approx(50)
 
@@ -154,7 +154,7 @@ class TestVerdict:
         bridge.poll(says(latency={"groq": 2.5}))
         assert bridge.value("groq", "provider_health_score") == pytest.approx(25)
 
-    def test_availability_is_the_gauge_then_the_circuits_then_an_hour_of_requests(self) -> None:
+    def test_availability_is_the_gauge_then_the_circuits_then_the_requests(self) -> None:
         counted = [
             {"requests": {"groq/a": 100.0 * n, "xai": 0}, "failures": {"groq/a": 25.0 * n, "xai": 0}} for n in (0, 1)
         ]
@@ -168,14 +168,14 @@ class TestVerdict:
         assert circuits.evidence("groq", "availability").source == "bridge, 1 of 2 circuits not OPEN"
         assert circuits.evidence("groq", "availability").note == ""
         assert hour.value("groq", "provider_availability") == pytest.approx(75)
-        assert hour.evidence("groq", "availability").source == "bridge, from failures (test) over 1 hour"
+        assert hour.evidence("groq", "availability").source == "bridge, from failures (test) over 5 minutes"
 
-    def test_an_hour_of_requests_outlasts_the_five_minutes(self) -> None:
+    def test_failures_that_are_over_do_not_hold_a_provider_down(self) -> None:
         bridge = Bridge()
         for n in range(50):
-            bridge.poll(says(requests={"groq": 10 * n}, failures={"groq": min(n, 10)}))
+            bridge.poll(says(requests={"groq": 10 * n}, failures={"groq": min(10 * n, 100)}))
         assert bridge.value("groq", "provider_error_rate") == 0
-        assert bridge.value("groq", "provider_availability") == pytest.approx(100 * (1 - 10 / 490))
+        assert bridge.value("groq", "provider_availability") == 100
 
     def test_circuits_that_are_not_known_have_no_say(self) -> None:
         bridge = Bridge()

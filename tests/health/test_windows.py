@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import tracemalloc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,8 +15,8 @@ from bridge.gateway.dialect_file import select
 from bridge.gateway.exposition import ExpositionReader
 from bridge.gateway.translate import Translator
 from bridge.health import windows
-from bridge.health.windows import Window, by_signal, histogram_quantile, steps, sums, was_reset
-from bridge.model import CounterId
+from bridge.health.windows import Window, histogram_quantile
+from bridge.model import CounterId, Counters
 from tests.health.polls import INTERVAL, START, Bridge, says
 
 
@@ -24,6 +25,7 @@ def counter(name: str, signal: str = "requests") -> CounterId:
 
 
 A, B = counter("a"), counter("b")
+A2, A3 = A._replace(series="a by another name"), A._replace(series="a as well")
 Samples = Sequence[float | None]
 
 
@@ -31,8 +33,23 @@ def window(of: Samples, seconds: float = 300.0, every: float = INTERVAL) -> Wind
     """A window over one counter; None is a poll without it."""
     grown = Window(seconds)
     for number, value in enumerate(of):
-        grown = grown.append(START + every * number, {} if value is None else {A: value})
+        grown = after(grown, START + every * number, {} if value is None else {A: value})
     return grown
+
+
+def after(window: Window, at: float, counters: Mapping[CounterId, float]) -> Window:
+    """The window after one more poll."""
+    return window.append(at, Counters.of(counters))[0]
+
+
+def increases(of: Window) -> dict[CounterId, float]:
+    """What is known of the increase of each series."""
+    return {counter: rise for counter, rise in zip(of.ids, of.increases().tolist(), strict=True) if rise == rise}
+
+
+def values(of: Window) -> list[list[float]]:
+    """A row a series."""
+    return np.array(of.rows).T.tolist()
 
 
 def prometheus_increase(of: Samples, seconds: float, every: float = INTERVAL) -> float | None:
@@ -76,13 +93,13 @@ class TestIncrease:
         ],
     )
     def test_is_what_promql_says(self, samples: Samples, increase: float) -> None:
-        assert window(samples).increases() == {A: pytest.approx(increase)}
+        assert increases(window(samples)) == {A: pytest.approx(increase)}
         assert prometheus_increase(samples, 300.0) == pytest.approx(increase)
 
     def test_one_sample_is_not_enough(self) -> None:
-        assert Window(300.0).increases() == {}
-        assert window([5.0]).increases() == {}
-        assert window([None, 5.0, None]).increases() == {}
+        assert increases(Window(300.0)) == {}
+        assert increases(window([5.0])) == {}
+        assert increases(window([None, 5.0, None])) == {}
 
     @settings(deadline=None)
     @given(
@@ -90,44 +107,37 @@ class TestIncrease:
         st.sampled_from([60.0, 150.0, 300.0]),
     )
     def test_agrees_with_prometheus_on_any_resets_and_holes(self, samples: list[int | None], seconds: float) -> None:
-        [found] = [*window(samples, seconds).increases().values()] or [None]
+        [found] = [*increases(window(samples, seconds)).values()] or [None]
         expected = prometheus_increase(samples, seconds)
         assert found == (None if expected is None else pytest.approx(expected, rel=1e-12))
 
     @settings(deadline=None)
     @given(st.lists(st.one_of(st.none(), st.floats(0, 1e15)), min_size=2, max_size=30))
     def test_is_never_negative_nor_unreal(self, samples: list[float | None]) -> None:
-        assert all(rise >= 0 and math.isfinite(rise) for rise in window(samples).increases().values())
+        assert all(rise >= 0 and math.isfinite(rise) for rise in increases(window(samples)).values())
 
     def test_series_do_not_touch_each_other(self) -> None:
         both = Window(300.0)
         for number in range(21):
-            both = both.append(START + 15 * number, {A: float(number), B: 1000.0 - (number == 20) * 999})
-        assert both.increases() == {A: pytest.approx(20.0), B: pytest.approx(1.0)}
+            both = after(both, START + 15 * number, {A: float(number), B: 1000.0 - (number == 20) * 999})
+        assert increases(both) == {A: pytest.approx(20.0), B: pytest.approx(1.0)}
 
 
 class TestMemory:
     def test_series_that_are_gone_are_dropped_with_their_last_sample(self) -> None:
-        grown = Window(30.0).append(START, {A: 1.0, B: 1.0})
+        grown = after(Window(30.0), START, {A: 1.0, B: 1.0})
         for number in (1, 2):
-            grown = grown.append(START + 15 * number, {A: 1.0})
+            grown = after(grown, START + 15 * number, {A: 1.0})
             assert grown.ids == (A, B)
-        grown = grown.append(START + 45, {A: 1.0})
+        grown = after(grown, START + 45, {A: 1.0})
         assert grown.ids == (A,)
-        assert grown.values.shape == (1, 3), "both ends of 30 s"
-
-    def test_an_hour_is_kept_of_requests_and_failures_alone(self) -> None:
-        bridge = Bridge()
-        numbers = {"requests": {"a": 1}, "failures": {"a": 0}, "rejected": {"a": 0}}
-        bridge.poll(says(**numbers, moved={"a": {"CLOSED>OPEN": 1}}, buckets={"a": {"1": 1, "+Inf": 1}}))
-        assert {counter.signal for counter in bridge.memory.hour.ids} == {"requests", "failures"}
-        assert len({counter.signal for counter in bridge.memory.recent.ids}) == 7
+        assert np.array(grown.rows).T.shape == (1, 3), "both ends of 30 s"
 
     def test_appending_leaves_the_window_before_as_it_was(self) -> None:
         before = window([1.0, 2.0])
-        before.append(START + 30, {A: 3.0, B: 1.0})
+        after(before, START + 30, {A: 3.0, B: 1.0})
         assert before.ids == (A,)
-        assert before.values.tolist() == [[1.0, 2.0]]
+        assert values(before) == [[1.0, 2.0]]
 
     def test_a_gateway_that_renames_everything_in_every_poll_does_not_grow_what_is_remembered(self) -> None:
         reader, translator, bridge = ExpositionReader(), Translator(select("auto")), Bridge()
@@ -141,12 +151,12 @@ class TestMemory:
             bridge.poll(translator.translate(reader.read("".join(lines).encode())))
             memory = bridge.memory
             remembered = (len(memory.counters), len(memory.circuits), len(memory.derivations), len(memory.absences))
-            windows = (len(memory.recent.ids), memory.recent.values.size, len(memory.hour.ids))
-            read = (len(reader._known), len(translator._plan.counters))
+            windows = (len(memory.window.past), len(memory.window.rows), len(memory.window.ids))
+            read = (len(reader._known), len(translator._plan.counter_ids))
             sizes.append((*read, *remembered, len(memory.statuses), *windows))
         assert sizes[-1][:2] == (10, 15), "reader and translator know the last exposition alone"
-        assert sizes[-1] == sizes[-10], "and nothing grows once the hour is full"
-        assert sizes[-1][-1] <= 15 * 241, "no more than the series of requests and failures of each poll of the hour"
+        assert sizes[-1] == sizes[-10], "and nothing grows once the window is full"
+        assert sizes[-1][-1] <= 15 * 21, "no more than the series of requests and failures of each poll of the window"
 
     def test_derived_circuits_of_models_that_are_renamed_go_with_the_last_trace_of_them(self) -> None:
         bridge = Bridge()
@@ -175,13 +185,13 @@ class TestManySeriesThatAreGone:
         monkeypatch.setattr(windows, "MAX_SERIES", 20)
         capped = Window(300.0)
         for number in range(30):
-            capped = capped.append(START + INTERVAL * number, self.of_poll(number, renamed=5))
+            capped = after(capped, START + INTERVAL * number, self.of_poll(number, renamed=5))
         assert capped.ids[:2] == (A, B)
         assert {name.provider for name in capped.ids[2:]} == {
             *(f"{number}-{one}" for number in (27, 28, 29) for one in range(5)),
             *(f"26-{one}" for one in range(3)),
         }
-        assert capped.increases() == {A: 200.0, B: 20.0}
+        assert increases(capped) == {A: 200.0, B: 20.0}
         assert capped.forgotten == 5
 
     def test_those_that_are_there_are_never_forgotten_however_many(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,10 +199,10 @@ class TestManySeriesThatAreGone:
         everyone = {counter(str(one)): float(one) for one in range(50)}
         grown = Window(300.0)
         for number in range(5):
-            grown = grown.append(START + INTERVAL * number, everyone)
-        assert len(grown.increases()) == 50
+            grown = after(grown, START + INTERVAL * number, everyone)
+        assert len(increases(grown)) == 50
         assert grown.forgotten == 0
-        assert grown.append(START + INTERVAL * 5, {A: 1.0}).forgotten == 31
+        assert after(grown, START + INTERVAL * 5, {A: 1.0}).forgotten == 31
 
     def test_at_short_intervals_there_are_fewer_so_that_bytes_are_bounded(
         self, monkeypatch: pytest.MonkeyPatch
@@ -200,15 +210,15 @@ class TestManySeriesThatAreGone:
         monkeypatch.setattr(windows, "MAX_VALUES", 1_000)
         grown = Window(3600.0)
         for number in range(200):
-            grown = grown.append(START + number, self.of_poll(number, renamed=1))
-            assert grown.values.size <= 1_000
+            grown = after(grown, START + number, self.of_poll(number, renamed=1))
+            assert len(grown.rows) * len(grown.ids) <= 1_000
 
     def test_memory_stays_under_100_mib_where_it_would_be_hundreds(self) -> None:
         tracemalloc.start()
         try:
             grown = Window(3600.0)
             for number in range(48):
-                grown = grown.append(START + 75.0 * number, self.of_poll(number, renamed=3_000))
+                grown = after(grown, START + 75.0 * number, self.of_poll(number, renamed=3_000))
                 grown.increases()
             _, peak = tracemalloc.get_traced_memory()
         finally:
@@ -227,44 +237,50 @@ class TestManySeriesThatAreGone:
         )
 
 
-class TestSteps:
+class TestRises:
     """What a counter rose by from one poll to the next."""
 
     @pytest.mark.parametrize(
-        ("before", "now", "rise"),
+        ("polls", "rise"),
         [
-            pytest.param({A: 3.0}, {A: 5.0}, {A: 2.0}, id="rose"),
-            pytest.param({A: 3.0}, {A: 3.0}, {A: 0.0}, id="stood"),
-            pytest.param({A: 30.0}, {A: 5.0}, {A: 5.0}, id="reset: all of it is new"),
-            pytest.param({}, {A: 5.0}, {A: 0.0}, id="first poll: its past is unknown"),
-            pytest.param({B: 1.0}, {A: 5.0, B: 1.0}, {A: 5.0, B: 0.0}, id="new among others: from zero"),
-            pytest.param({A: 5.0}, {}, {}, id="gone"),
+            pytest.param([{A: 3.0}, {A: 5.0}], {A: 2.0}, id="rose"),
+            pytest.param([{A: 3.0}, {A: 3.0}], {A: 0.0}, id="stood"),
+            pytest.param([{A: 30.0}, {A: 5.0}], {A: 5.0}, id="reset: all of it is new"),
+            pytest.param([{A: 5.0}], {}, id="first poll: its past is unknown"),
+            pytest.param([{B: 1.0}, {A: 5.0, B: 1.0}], {A: 5.0, B: 0.0}, id="new among others: from zero"),
+            pytest.param([{A: 5.0}, {}], {}, id="gone"),
+            pytest.param([{A: 5.0, B: 1.0}, {B: 1.0}, {A: 7.0, B: 1.0}], {A: 2.0, B: 0.0}, id="missed one poll"),
+            pytest.param([{A: 5.0}, {A2: 5.0}], {}, id="goes by another name"),
+            pytest.param([{A: 5.0, A3: 9.0}, {A2: 1.0, A3: 2.0}], {A2: 1.0, A3: 2.0}, id="after a restart: from zero"),
         ],
     )
-    def test_are_rises(
-        self, before: dict[CounterId, float], now: dict[CounterId, float], rise: dict[CounterId, float]
+    def test_are_what_is_known_to_be_new(
+        self, polls: Sequence[dict[CounterId, float]], rise: dict[CounterId, float]
     ) -> None:
-        assert steps(before, now) == rise
+        grown = Window(300.0)
+        for number, counters in enumerate(polls):
+            grown, rises = grown.append(START + 15 * number, Counters.of(counters))
+        found = zip(rises.index.ids, rises.amounts.tolist(), strict=True)
+        assert {counter: amount for counter, amount in found if amount == amount} == rise
 
-    @pytest.mark.parametrize(
-        ("before", "now", "reset"),
-        [
-            ({A: 3.0}, {A: 2.0}, True),
-            ({A: 3.0}, {A: 3.0}, False),
-            ({A: 3.0, B: 3.0}, {A: 9.0, B: 2.0}, True),
-            ({A: 3.0}, {}, False),
-            ({}, {A: 1.0}, False),
-            ({B: 1.0}, {A: 0.0, B: 1.0}, False),
-        ],
-    )
-    def test_a_counter_that_went_down_tells_of_a_restart(
-        self, before: dict[CounterId, float], now: dict[CounterId, float], reset: bool
+    @pytest.mark.parametrize("minutes", [2, 6, 60])
+    def test_a_series_that_returns_has_risen_by_what_it_has_more(self, minutes: int) -> None:
+        grown = after(after(Window(300.0), START, {A: 1e5, B: 1.0}), START + 15, {A: 1e5, B: 1.0})
+        for number in range(2, 2 + 4 * minutes):
+            grown = after(grown, START + 15 * number, {B: 1.0})
+        _, rises = grown.append(START + 15 * (4 * minutes + 2), Counters.of({A: 1e5 + 3, B: 1.0}))
+        assert rises.amounts[rises.index.ids.index(A)] == 3.0
+        assert rises.begins[rises.index.ids.index(A)] == START + 15, "and all that time is what it took"
+
+    def test_once_more_series_are_gone_than_can_be_remembered_one_that_appears_adds_nothing(
+        self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        assert was_reset(before, now) is reset
-
-    def test_sums_are_of_one_signal(self) -> None:
-        rises = {A: 1.0, B: 2.0, counter("a", "failures"): 4.0, A._replace(series="another of a"): 8.0}
-        assert sums(by_signal(rises)["requests"], lambda found: found.provider) == {"a": 9.0, "b": 2.0}
+        monkeypatch.setattr(windows, "MAX_PAST", 2)
+        grown = after(Window(30.0), START, {counter(str(one)): 1e6 for one in range(5)} | {B: 1.0})
+        for number in range(1, 5):
+            grown = after(grown, START + 15 * number, {B: 1.0})
+        _, rises = grown.append(START + 75, Counters.of({counter("4"): 1e6, B: 1.0}))
+        assert not rises.amounts[np.isfinite(rises.amounts)].any()
 
 
 INF = math.inf
@@ -321,12 +337,12 @@ class TestTraffic:
                     seconds={"groq": 100 + 8 * n},
                 )
             )
-        assert bridge.value("groq", "provider_request_rate") == pytest.approx(80 / 300)
+        assert bridge.value("groq", "provider_request_rate") == 0.267
         assert bridge.value("groq", "provider_error_rate") == pytest.approx(20 / 80)
         assert bridge.value("groq", "provider_latency_seconds") == pytest.approx(160 / 80)
         assert bridge.value("groq", "provider_latency_p95_seconds") == pytest.approx(2 + 2 * 36 / 40)
         assert bridge.snapshot.model_error_rates == {
-            ("groq", "a"): pytest.approx(20 / 60),
+            ("groq", "a"): 0.3333,
             ("groq", "b"): 0,
         }
         assert bridge.snapshot.fleet["fleet_error_rate"] == pytest.approx(20 / 80)
@@ -351,7 +367,7 @@ class TestTraffic:
         for n in (0, 5):
             bridge.poll(says(requests={"groq": n}))
         assert bridge.value("groq", "provider_error_rate") is None
-        assert bridge.value("groq", "provider_request_rate") == pytest.approx(5 / 300)
+        assert bridge.value("groq", "provider_request_rate") == 0.017
         assert bridge.snapshot.fleet["fleet_error_rate"] is None
         assert bridge.snapshot.model_error_rates == {}
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 
+from bridge.health.assess import assess
 from bridge.health.memory import Memory
 from bridge.history.codec import Floats, PollLayout, unpack
 from bridge.history.columns import Columns, Part, join
@@ -17,15 +18,19 @@ from bridge.model import (
     Circuit,
     CircuitState,
     CounterId,
+    Counters,
     Event,
     Evidence,
     Key,
     ModelNumbers,
+    Moment,
     Poll,
+    Signals,
     Snapshot,
     Status,
     Verdict,
 )
+from bridge.policy import Policy
 
 T0 = 1_800_000_000.0
 """2027-01-15 08:00:00 UTC: when the hand-made history begins."""
@@ -86,8 +91,10 @@ def snapshot(
 
 def memory_of(one: Snapshot, counters: Mapping[CounterId, float] | None = None) -> Memory:
     """A memory that goes with a snapshot."""
+    now = Moment(one.at, one.at)
+    signals = Signals(counters=Counters.of(counters or {}))
     circuits = {its.key: its for its in one.circuits}
-    return replace(Memory(), circuits=circuits).with_counters(one.at, counters or {})
+    return replace(assess(Memory(), signals, now, Policy())[0], circuits=circuits)
 
 
 class Recorder:

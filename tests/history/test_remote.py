@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
+import socket
+import sys
+import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -16,8 +20,20 @@ from hypothesis import strategies as st
 
 from bridge.history import promql
 from bridge.history.promql import Selector
-from bridge.history.remote import RemoteHistory
-from bridge.history.remote_answer import RemoteAnswer, RemoteHistoryError, read_answer
+from bridge.history.remote import CONNECTIONS, RemoteHistory
+from bridge.history.remote_answer import MAX_SERIES, RemoteAnswer, RemoteHistoryError, read_answer
+from tests.gateway.hostile import (
+    Answer,
+    answer,
+    chunk,
+    drip,
+    forever,
+    gateway,
+    head,
+    then_close,
+    then_hang,
+    then_reset,
+)
 from tests.history.api import Api, Asked, Reply, body, matrix, serving, success
 
 T0_MS = 1_800_000_000_000
@@ -247,6 +263,155 @@ class TestWaiting:
             said = list(threads.map(lambda n: refusal(remote, end_ms=T0_MS + n), range(50)))
         assert sum("wait for it already" in one for one in said) >= 18
         assert time.monotonic() - began < 2.0
+
+
+ANSWER = answer(200, matrix((OPENAI, POINTS)).chunks[0])
+SLOW_HEADERS = drip(b"", b"HTTP/1.1 200 OK\r\n" + b"X-Header: y\r\n" * 50)
+
+
+def many(remote: RemoteHistory, count: int, first_ms: int = T0_MS) -> list[str]:
+    """What is said to so many different questions at once."""
+    with ThreadPoolExecutor(count) as threads:
+        return list(threads.map(lambda n: refusal(remote, end_ms=first_ms + n), range(1, count + 1)))
+
+
+def held() -> int:
+    """Threads of a remote history that are at work."""
+    stacks = sys._current_frames()
+    ours = [one for one in threading.enumerate() if one.name.startswith("remote-history")]
+    return sum(frame.f_code.co_name != "_worker" for one in ours if (frame := stacks.get(one.ident or 0)))
+
+
+class TestASideThatMisbehavesAndRecovers:
+    @pytest.mark.parametrize(
+        ("sent", "options"),
+        [
+            pytest.param(SLOW_HEADERS, {}, id="headers-drip"),
+            pytest.param(drip(head(200, "Content-Length: 1000"), b" " * 1000), {}, id="body-drips"),
+            pytest.param(drip(head(200, "Transfer-Encoding: chunked"), b"1\r\n \r\n" * 200), {}, id="chunks-drip"),
+            pytest.param(drip(head(503, "Content-Length: 1000"), b" " * 1000), {}, id="body-of-a-refusal-drips"),
+            pytest.param(forever(b"", head(100)), {}, id="endless-100-continue"),
+            pytest.param(then_hang(b""), {"speaks_first": True}, id="tls-stalls"),
+            pytest.param(drip(b"", b"\x16\x03\x03\x40\x00\x02" + b"\0" * 500), {"speaks_first": True}, id="tls-drips"),
+        ],
+    )
+    def test_the_next_question_is_answered_once_it_is_well_and_no_thread_is_held(
+        self, sent: Answer, options: dict[str, bool]
+    ) -> None:
+        scheme = "https" if options else "http"
+        with gateway(sent, **options) as server:
+            url = f"{scheme}://127.0.0.1:{server.port}"
+            remote = RemoteHistory(url, timeout_seconds=0.4, back_off_seconds=0.3)
+            began = time.monotonic()
+            many(remote, 20)
+            assert time.monotonic() - began < 0.4 + 0.6
+            time.sleep(0.6)
+            assert held() == 0
+            server.answers_now(ANSWER, speaks_first=False)
+            remote._api = remote._api.replace("https", "http")
+            assert len(ask(remote).series) == 1
+            remote.close()
+
+    def test_a_question_that_waited_too_long_for_its_turn_is_not_asked(self) -> None:
+        with gateway(then_hang(b"")) as server:
+            remote = RemoteHistory(server.url, timeout_seconds=0.4, back_off_seconds=5.0)
+            many(remote, 20)
+            time.sleep(0.6)
+            assert len(server.requests) <= CONNECTIONS
+            remote.close()
+
+    def test_a_name_that_does_not_resolve_for_long_holds_threads_no_longer_than_that(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real, resolves = socket.getaddrinfo, threading.Event()
+
+        def hangs(*args: Any, **options: Any) -> Any:
+            resolves.wait(5)
+            return real(*args, **options)
+
+        monkeypatch.setattr(socket, "getaddrinfo", hangs)
+        with gateway(ANSWER) as server:
+            remote = RemoteHistory(server.url, timeout_seconds=0.4, back_off_seconds=0.2)
+            assert set(many(remote, 8)) == {"no answer within 0.4 s"}
+            assert held() == CONNECTIONS
+            resolves.set()
+            time.sleep(0.3)
+            assert held() == 0
+            assert server.requests == [], "time that resolving took was given again"
+            assert len(ask(remote).series) == 1
+            remote.close()
+
+    def test_what_a_failed_answer_left_behind_is_not_taken_for_the_next_one(self) -> None:
+        with gateway(answer(503, b"{}") + answer(200, b"{}"), ANSWER) as server:
+            remote = RemoteHistory(server.url, timeout_seconds=0.4, back_off_seconds=0.0)
+            assert "503" in refusal(remote)
+            assert len(ask(remote).series) == 1
+            assert server.connections == 2
+            remote.close()
+
+    def test_a_good_connection_serves_the_next_question(self) -> None:
+        with gateway(ANSWER) as server:
+            remote = RemoteHistory(server.url, timeout_seconds=1.0)
+            for n in range(5):
+                ask(remote, end_ms=T0_MS + n)
+            assert server.connections == 1
+            remote.close()
+
+    @pytest.mark.parametrize(
+        ("sent", "said"),
+        [
+            pytest.param(then_close(b""), "the connection to it broke", id="closed"),
+            pytest.param(then_reset(b""), "the connection to it broke", id="reset"),
+            pytest.param(b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "its answer is not HTTP that can be read", id="not-http"),
+            pytest.param(then_close(head(200, "Content-Length: 99") + b"{}"), "its answer is cut off", id="cut-off"),
+            pytest.param(then_close(head(200) + ANSWER[-200:-20]), "its answer is not JSON", id="close-delimited"),
+        ],
+    )
+    def test_each_way_to_fail_has_its_words(self, sent: Answer, said: str) -> None:
+        with gateway(sent) as server:
+            remote = RemoteHistory(server.url, timeout_seconds=1.0, token="hush")
+            assert said in refusal(remote)
+            remote.close()
+
+    @pytest.mark.parametrize(
+        "sent",
+        [
+            pytest.param(forever(head(200), b" " * 65536), id="endless-body"),
+            pytest.param(forever(head(200, "Transfer-Encoding: chunked"), chunk(b" " * 65536)), id="endless-chunks"),
+            pytest.param(
+                forever(head(200, "Transfer-Encoding: chunked") + b"-1\r\n", b"x" * 65536), id="negative-chunk"
+            ),
+            pytest.param(forever(b"HTTP/1.1 200 OK\r\n", b"X-Header: y\r\n" * 40), id="endless-headers"),
+            pytest.param(answer(200, b"[" + b"{}," * 300_000 + b"{}]"), id="more-objects-than-bytes-allow"),
+        ],
+    )
+    def test_an_endless_or_exploding_answer_is_refused_quickly_in_little_memory(self, sent: Answer) -> None:
+        with gateway(sent) as server:
+            remote = RemoteHistory(server.url, timeout_seconds=8.0, max_bytes=1_000_000)
+            tracemalloc.start()
+            began = time.monotonic()
+            refusal(remote)
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+            assert time.monotonic() - began < 3
+            assert peak < 40_000_000
+            remote.close()
+
+    def test_an_answer_of_values_that_weigh_many_times_their_text_is_not_taken_apart(self) -> None:
+        with pytest.raises(RemoteHistoryError, match="1000000 values") as caught:
+            read_answer(b'{"status":"success","data":[' + b"{}," * 1_000_001 + b"{}]}")
+        assert caught.value.of_question
+
+    @pytest.mark.parametrize("data", ["[%s]", '{"resultType":"matrix","result":[%s]}'])
+    def test_an_answer_of_too_many_series_is_not_taken_apart(self, data: str) -> None:
+        many_series = ",".join(['{"metric":{},"values":[]}'] * (MAX_SERIES + 1))
+        with pytest.raises(RemoteHistoryError, match="20000 series") as caught:
+            read_answer(f'{{"status":"success","data":{data % many_series}}}'.encode())
+        assert caught.value.of_question
+
+    def test_long_labels_weigh_what_they_are(self) -> None:
+        reply = matrix(({"provider": "x" * 1_000_000}, POINTS))
+        assert read_answer(reply.chunks[0]).nbytes > 1_000_000
 
 
 class TestPromql:

@@ -15,16 +15,18 @@ from typing import Any
 
 import pytest
 
+from bridge import clock
 from bridge.gateway.errors import GatewayError, GatewayUnreachable
 from bridge.history import database as database_module
 from bridge.history.store import Store
-from bridge.model import CircuitState, CounterId, Key, Signals
+from bridge.model import CircuitState, CounterId, Counters, Key, Reading, Signals
 from bridge.policy import Policy
 from bridge.polling import election as lead_module
 from bridge.polling import loop as poller_module
 from bridge.polling.election import Candidate, Lead
 from bridge.polling.loop import Poller
 from tests.history.snapshots import INTERVAL, T0
+from tests.one_poller import polled
 
 REFUSED = GatewayUnreachable("connection refused", code="refused")
 
@@ -43,6 +45,11 @@ def signals(state: CircuitState = CircuitState.CLOSED, score: float = 99.0) -> S
         dialects=("gatewayz-data",),
         samples=4,
     )
+
+
+def near(at: float) -> Any:
+    """A time to within a few ticks of the clock."""
+    return pytest.approx(at, rel=0, abs=0.001)
 
 
 class Source:
@@ -69,6 +76,12 @@ class Time:
         self.wall = T0
         self.steady = 5000.0
 
+    def read(self) -> Reading:
+        """What they say. They tick at every read, as clocks do."""
+        now = Reading(self.wall, self.steady, "test")
+        self.passes(1e-6)
+        return now
+
     def passes(self, seconds: float) -> None:
         self.wall += seconds
         self.steady += seconds
@@ -90,7 +103,7 @@ def clocks(monkeypatch: pytest.MonkeyPatch) -> Time:
 @pytest.fixture
 def poller(source: Source, store: Store, clocks: Time) -> Poller:
     """A poller that polls when the test says so."""
-    return make(source, store, clock=lambda: clocks.wall)
+    return make(source, store, clock=clocks.read)
 
 
 def make(source: Source, store: Store, *, interval: float = INTERVAL, **more: Any) -> Poller:
@@ -104,7 +117,7 @@ def read_again(store: Store) -> Store:
 
 def times(store: Store) -> list[float]:
     found = store.columns(0, T0 * 2)
-    return (found.times[found.polled] - T0).tolist()
+    return (found.times[found.polled] - T0).round(3).tolist()
 
 
 def moves(store: Store, kind: str) -> list[tuple[str, str, str]]:
@@ -113,7 +126,7 @@ def moves(store: Store, kind: str) -> list[tuple[str, str, str]]:
 
 class TestOnePoll:
     def test_a_good_poll_is_recorded_with_what_it_brought(self, poller: Poller, store: Store) -> None:
-        poll = poller.poll_once()
+        poll = polled(poller)
         latest = read_again(store).latest()
         assert latest is not None
         assert latest.poll == poll
@@ -136,40 +149,40 @@ class TestOnePoll:
     def test_a_poll_that_fails_is_recorded_as_such_and_keeps_the_last_good_one(
         self, poller: Poller, store: Store, source: Source, clocks: Time, error: Exception, outcome: str
     ) -> None:
-        poller.poll_once()
+        polled(poller)
         source.says = error
         clocks.passes(INTERVAL)
-        poll = poller.poll_once()
+        poll = polled(poller)
         latest = read_again(store).latest()
         assert (poll.good, poll.outcome) == (False, outcome)
         assert poll.message
         assert latest is not None
-        assert latest.failing_since == T0 + INTERVAL
+        assert latest.failing_since == near(T0 + INTERVAL)
         assert latest.snapshot is not None
         assert latest.snapshot.at == T0
 
     def test_a_mistake_in_assessing_counts_as_a_failed_poll_and_the_next_one_goes_on_from_before(
         self, poller: Poller, store: Store, source: Source, clocks: Time, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        poller.poll_once()
+        polled(poller)
         clocks.passes(INTERVAL)
         with monkeypatch.context() as broken:
             broken.setattr(poller_module, "assess", lambda *_: 1 / 0)
-            poll = poller.poll_once()
+            poll = polled(poller)
         assert poll.outcome == "internal_error"
         assert "ZeroDivisionError" in poll.message
         clocks.passes(INTERVAL)
         source.says = signals(CircuitState.OPEN)
-        assert poller.poll_once().good
+        assert polled(poller).good
         assert [(before, after) for before, after, _ in moves(store, "circuit")] == [("", "CLOSED"), ("CLOSED", "OPEN")]
 
     def test_an_exposition_of_an_unknown_gateway_is_no_good_poll_where_one_was_known(
         self, poller: Poller, source: Source, clocks: Time
     ) -> None:
-        poller.poll_once()
+        polled(poller)
         clocks.passes(INTERVAL)
         source.says = Signals()
-        assert poller.poll_once().outcome == "unrecognised"
+        assert polled(poller).outcome == "unrecognised"
 
 
 class TestOutages:
@@ -178,126 +191,126 @@ class TestOutages:
     ) -> None:
         for says in (signals(), REFUSED, REFUSED, REFUSED, signals(), signals()):
             source.says = says
-            poller.poll_once()
+            polled(poller)
             clocks.passes(INTERVAL)
         assert moves(store, "gateway") == [
             ("up", "down", "connection refused"),
             ("down", "up", "polls succeed again"),
         ]
-        assert [event.at - T0 for event in store.events(0, T0 * 2, ("gateway",))] == [15, 60]
+        assert [round(event.at - T0, 3) for event in store.events(0, T0 * 2, ("gateway",))] == [15, 60]
 
     def test_a_gateway_that_was_never_up_did_not_go_down_from_up(
         self, poller: Poller, store: Store, source: Source
     ) -> None:
         source.says = REFUSED
-        poller.poll_once()
+        polled(poller)
         assert moves(store, "gateway") == [("", "down", "connection refused")]
 
     def test_a_restart_in_an_outage_remembers_since_when_and_tells_it_once(
         self, poller: Poller, store: Store, source: Source, clocks: Time
     ) -> None:
-        poller.poll_once()
+        polled(poller)
         source.says = REFUSED
         clocks.passes(INTERVAL)
-        poller.poll_once()
+        polled(poller)
         clocks.passes(INTERVAL)
-        restarted = make(source, read_again(store), clock=lambda: clocks.wall)
+        restarted = make(source, read_again(store), clock=clocks.read)
         restarted.resume()
-        restarted.poll_once()
+        polled(restarted)
         latest = read_again(store).latest()
         assert latest is not None
-        assert latest.failing_since == T0 + INTERVAL
+        assert latest.failing_since == near(T0 + INTERVAL)
         source.says = signals()
         clocks.passes(INTERVAL)
-        restarted.poll_once()
+        polled(restarted)
         assert [(before, after) for before, after, _ in moves(store, "gateway")] == [("up", "down"), ("down", "up")]
 
     def test_a_restart_goes_on_with_circuits_where_the_last_poll_stood(
         self, poller: Poller, store: Store, source: Source, clocks: Time
     ) -> None:
-        poller.poll_once()
+        polled(poller)
         clocks.passes(INTERVAL)
         source.says = signals(CircuitState.OPEN)
-        poller.poll_once()
+        polled(poller)
         clocks.passes(INTERVAL)
-        restarted = make(source, read_again(store), clock=lambda: clocks.wall)
+        restarted = make(source, read_again(store), clock=clocks.read)
         restarted.resume()
-        restarted.poll_once()
+        polled(restarted)
         latest = read_again(store).latest()
         assert latest is not None
         assert latest.snapshot is not None
         [circuit] = latest.snapshot.circuits
-        assert (circuit.state, circuit.since, circuit.since_known) == (CircuitState.OPEN, T0 + INTERVAL, True)
+        assert (circuit.state, circuit.since, circuit.since_known) == (CircuitState.OPEN, near(T0 + INTERVAL), True)
         assert len(moves(store, "circuit")) == 2
 
 
 class TestClocks:
-    def test_a_clock_that_jumps_backwards_keeps_times_rising(self, poller: Poller, store: Store, clocks: Time) -> None:
-        for jump in (0, 0, -3600, 0, -0.5, 0, -15, 0):
-            clocks.passes(INTERVAL)
-            clocks.wall += jump
-            poller.poll_once()
-        found = times(store)
-        assert len(found) == 8
-        assert all(earlier < later for earlier, later in pairwise(found))
+    """The wall clock dates polls; what they mean goes by seconds that really passed."""
 
-    def test_a_clock_that_stands_still_keeps_times_rising(self, poller: Poller, store: Store) -> None:
-        for _ in range(5):
-            poller.poll_once()
-        assert len(set(times(store))) == 5
-
-    def test_after_a_restart_under_an_earlier_clock_times_go_on_rising(
-        self, poller: Poller, store: Store, source: Source, clocks: Time
-    ) -> None:
-        poller.poll_once()
-        clocks.wall -= 3600
-        restarted = make(source, read_again(store), clock=lambda: clocks.wall)
-        restarted.resume()
-        clocks.passes(INTERVAL)
-        restarted.poll_once()
-        first, second = times(store)
-        assert first < second < first + 2 * INTERVAL
-
-    def test_once_the_clock_is_past_where_it_wrongly_was_polls_carry_their_true_time_again(
-        self, poller: Poller, clocks: Time
-    ) -> None:
-        poller.poll_once()
-        clocks.wall += 600
-        clocks.passes(INTERVAL)
-        poller.poll_once()
-        clocks.wall -= 600
-        for _ in range(50):
-            clocks.passes(INTERVAL)
-            last = poller.poll_once()
-        assert clocks.wall > T0 + 700
-        assert last.at == clocks.wall
-
-
-def test_while_the_clock_is_behind_rates_are_not_known_and_afterwards_they_are_right(
-    poller: Poller, store: Store, source: Source, clocks: Time
-) -> None:
     requests = CounterId("requests", "openai", "gpt", "", "")
+    failures = CounterId("failures", "openai", "gpt", "", "")
 
-    def rate_after(polls: int) -> float | None:
-        for _ in range(polls):
+    def polls(self, poller: Poller, source: Source, clocks: Time, count: int, *, failing: bool = False) -> float | None:
+        """So many polls of a gateway that serves a request a second; the request rate after the last."""
+        for _ in range(count):
             clocks.passes(INTERVAL)
-            given = {**signals().sources, "requests": ("requests_total", "gatewayz-metrics")}
-            source.says = replace(signals(), counters={requests: clocks.steady}, sources=given)
-            poller.poll_once()
+            served = clocks.steady - 5000
+            given = {**signals().sources, **dict.fromkeys(("requests", "failures"), ("requests_total", "test"))}
+            counters = {self.requests: served, self.failures: served if failing else 0.0}
+            source.says = replace(signals(), circuits={}, counters=Counters.of(counters), sources=given)
+            poller.poll_once(clocks.read())
+        return poller._memory.window.increases()[0] / 300
+
+    @pytest.mark.parametrize("set_by", [-86_400, -3600, -15, -0.5, 0.5, 3600, 400 * 86_400])
+    def test_rates_go_on_while_the_clock_is_set(
+        self, poller: Poller, source: Source, clocks: Time, set_by: float
+    ) -> None:
+        assert self.polls(poller, source, clocks, 40) == pytest.approx(1.0, abs=1e-3)
+        clocks.wall += set_by
+        assert self.polls(poller, source, clocks, 1) == pytest.approx(1.0, abs=1e-3)
+        clocks.wall -= set_by
+        assert self.polls(poller, source, clocks, 1) == pytest.approx(1.0, abs=1e-3)
+
+    def test_a_breaker_opens_under_a_clock_that_was_put_back(
+        self, poller: Poller, source: Source, clocks: Time, store: Store
+    ) -> None:
+        self.polls(poller, source, clocks, 8)
+        clocks.wall -= 3600
+        self.polls(poller, source, clocks, 1)
+        self.polls(poller, source, clocks, 8, failing=True)
+        [circuit] = poller._memory.circuits.values()
+        assert circuit.state is CircuitState.OPEN
+        assert circuit.first_opened is not None
+        assert clocks.wall - 9 * INTERVAL < circuit.first_opened < clocks.wall, "dated by the clock that runs now"
+
+    def test_what_an_earlier_clock_dated_is_dated_by_the_one_that_runs_now(
+        self, poller: Poller, source: Source, clocks: Time
+    ) -> None:
+        for says in (signals(), signals(CircuitState.OPEN), signals(CircuitState.OPEN)):
+            source.says = says
+            clocks.passes(INTERVAL)
+            polled(poller)
+        clocks.wall -= 3600
+        clocks.passes(INTERVAL)
+        polled(poller)
+        [circuit] = poller._memory.circuits.values()
+        assert clocks.wall - circuit.since == near(2 * INTERVAL)
+
+    def test_it_is_told_in_the_log_and_for_an_hour_in_every_snapshot(
+        self, poller: Poller, store: Store, clocks: Time
+    ) -> None:
+        polled(poller)
+        clocks.passes(INTERVAL)
+        clocks.wall -= 3600
+        polled(poller)
         latest = store.latest()
         assert latest is not None
         assert latest.snapshot is not None
-        return latest.snapshot.verdicts[0].values["provider_request_rate"]
+        assert any("the clock was set back by 3600 s" in notice for notice in latest.snapshot.notices)
 
-    assert rate_after(40) == pytest.approx(1.0)
-    clocks.wall -= 86_400
-    assert rate_after(1) is None
-    assert rate_after(300) is None
-    clocks.wall += 86_400
-    later = rate_after(2)
-    assert later is not None
-    assert later < 1.0
-    assert rate_after(40) == pytest.approx(1.0)
+    def test_dates_of_one_clock_rise_strictly_also_where_it_stands_still(self, poller: Poller, clocks: Time) -> None:
+        found = [poller.poll_once(Reading(clocks.wall, clocks.steady + number, "test")).at for number in range(3)]
+        assert all(earlier < later for earlier, later in pairwise(found))
 
 
 class TestAnUnwritableLog:
@@ -322,15 +335,15 @@ class TestAnUnwritableLog:
     ) -> None:
         for says in (signals(), signals(CircuitState.OPEN), REFUSED):
             source.says = says
-            poller.poll_once()
+            polled(poller)
             clocks.passes(INTERVAL)
         assert len(source.read_at) == 3
         assert times(store) == []
         locked()
         source.says = signals(CircuitState.HALF_OPEN)
-        poller.poll_once()
+        polled(poller)
         assert times(store) == [0, 15, 30, 45]
-        told = [(event.at - T0, event.kind, event.after) for event in store.events(0, T0 * 2)]
+        told = [(round(event.at - T0, 3), event.kind, event.after) for event in store.events(0, T0 * 2)]
         assert [one for one in told if one[1] in ("circuit", "gateway")] == [
             (0, "circuit", "CLOSED"),
             (15, "circuit", "OPEN"),
@@ -338,43 +351,43 @@ class TestAnUnwritableLog:
             (45, "gateway", "up"),
             (45, "circuit", "HALF_OPEN"),
         ]
-        poller.poll_once()
+        polled(poller)
         assert len(store.events(0, T0 * 2)) == len(told), "no event is written twice"
 
     def test_the_workers_see_what_the_log_cannot_hold_and_why(
         self, poller: Poller, store: Store, source: Source, clocks: Time, locked: Callable[[], None]
     ) -> None:
         source.says = signals(score=77.0)
-        poller.poll_once()
+        polled(poller)
         clocks.passes(INTERVAL)
         source.says = REFUSED
-        poller.poll_once()
+        polled(poller)
         worker = read_again(store)
         assert worker.latest() is None
         state = worker.state(clocks.wall)
         assert state is not None
         assert state.snapshot is not None
         assert state.snapshot.verdicts[0].values["provider_reported_health_score"] == 77.0
-        assert (state.poll.at, state.poll.good, state.failing_since) == (T0 + 15, False, T0 + 15)
+        assert (state.poll.at, state.poll.good, state.failing_since) == (near(T0 + 15), False, near(T0 + 15))
         assert "database is locked" in state.unwritten
         assert str(store.path) in state.unwritten
         locked()
         clocks.passes(INTERVAL)
         source.says = signals(score=88.0)
-        poller.poll_once()
+        polled(poller)
         for now in (clocks.wall, clocks.wall + 3600):
             again = worker.state(now)
             assert again is not None
-            assert (again.poll.at, again.unwritten) == (T0 + 30, "")
+            assert (again.poll.at, again.unwritten) == (near(T0 + 30), "")
         assert not store.spare.path.exists()
 
     def test_what_another_left_in_memory_is_not_taken_for_news(
         self, poller: Poller, store: Store, clocks: Time, locked: Callable[[], None]
     ) -> None:
-        poller.poll_once()
+        polled(poller)
         left = store.spare.path.read_bytes()
         locked()
-        poller.poll_once()
+        polled(poller)
         for content in (left, b"", b"[]", b"noise", left[:-5], b'[{"at": 1}, null, null, null, ""]'):
             store.spare.path.write_bytes(content)
             state = store.state(clocks.wall + 3600)
@@ -393,7 +406,7 @@ class TestAnUnwritableLog:
         elif planted == "folder":
             path.mkdir()
         else:
-            poller.poll_once()
+            polled(poller)
             (tmp_path / "state").write_bytes(path.read_bytes())
             path.unlink()
             path.symlink_to(tmp_path / "state")
@@ -405,10 +418,10 @@ class TestAnUnwritableLog:
             assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
             poller.resume()
             for _ in range(2):
-                assert poller.poll_once().good
+                assert polled(poller).good
                 clocks.passes(INTERVAL)
             locked()
-            assert poller.poll_once().good
+            assert polled(poller).good
             assert times(store)[-1] == 30
         finally:
             if path.is_dir():
@@ -418,12 +431,12 @@ class TestAnUnwritableLog:
         self, poller: Poller, store: Store, clocks: Time, locked: Callable[[], None]
     ) -> None:
         locked()
-        poller.poll_once()
+        polled(poller)
         other = sqlite3.connect(store.path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         clocks.passes(INTERVAL)
         clocks.wall -= 3600
-        poller.poll_once()
+        polled(poller)
         state = read_again(store).state(clocks.wall + 1)
         other.close()
         assert state is not None
@@ -433,7 +446,7 @@ class TestAnUnwritableLog:
         self, poller: Poller, source: Source, clocks: Time, locked: Callable[[], None]
     ) -> None:
         for _ in range(3):
-            poller.poll_once()
+            polled(poller)
             clocks.passes(INTERVAL)
         assert len({id(one.layout) for one in poller._unwritten}) == 1
 
@@ -442,10 +455,10 @@ class TestAnUnwritableLog:
     ) -> None:
         monkeypatch.setattr(poller_module, "MAX_POLLS_KEPT", 3)
         for _ in range(6):
-            poller.poll_once()
+            polled(poller)
             clocks.passes(INTERVAL)
         locked()
-        poller.poll_once()
+        polled(poller)
         assert times(store) == [45, 60, 75, 90]
 
     def test_a_broken_file_does_not_stop_polling(
@@ -456,7 +469,7 @@ class TestAnUnwritableLog:
 
         monkeypatch.setattr(Store, "append", broken)
         for _ in range(3):
-            assert poller.poll_once().good
+            assert polled(poller).good
             clocks.passes(INTERVAL)
         assert len(source.read_at) == 3
 
@@ -481,7 +494,7 @@ class TestAnUnwritableLog:
         monkeypatch.setattr(poller_module, "MAX_EVENTS_KEPT", 5)
         for number in range(10):
             source.says = signals(CircuitState(number % 2))
-            poller.poll_once()
+            polled(poller)
             clocks.passes(INTERVAL)
         assert len(poller._events) == 5
 
@@ -593,8 +606,8 @@ class TestTheLead:
             assert least <= had_to_wait < least + 0.3
 
     def test_a_disk_that_takes_nothing_does_not_keep_a_poll_from_beginning(self, tmp_path: Path) -> None:
-        lead = Lead(os.open("/dev/full", os.O_RDWR))
-        lead.begins(T0)
+        lead = Lead(os.open("/dev/full", os.O_RDWR), Path("/dev/full"))
+        lead.begins(clock.read())
         lead.give_up()
 
     def test_after_standing_still_the_gateway_is_asked_once_and_then_after_an_interval(
@@ -611,7 +624,7 @@ class TestTheLead:
         lead = Lead.take(tmp_path / "leader.lock")
         assert lead is not None
         poller.run(lead, StandsStill())
-        assert waits == [0.0, INTERVAL, INTERVAL, INTERVAL, INTERVAL]
+        assert [round(wait, 3) for wait in waits] == [0.0, INTERVAL, INTERVAL, INTERVAL, INTERVAL]
 
     def test_stopping_ends_the_thread_and_waits_for_nothing(
         self, started: Callable[..., Candidate], source: Source

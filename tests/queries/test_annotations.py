@@ -24,6 +24,7 @@ from bridge.queries.targets import MAX_TEXT_CHARACTERS, TargetError
 from bridge.queries.timerange import TimeRange
 from bridge.queries.view import View
 from tests.history.events import EventLog, WholeLog
+from tests.one_poller import polled, reads
 
 NOON = 1_795_262_400.0  # 2026-11-21 12:00:00 UTC
 DAY = 86_400.0
@@ -522,9 +523,9 @@ def test_what_the_poller_wrote_down_is_what_is_drawn(tmp_path: Path) -> None:
     polls = [closed, opened, trying, opened, closed, None, None, closed, opened]
     store = Store(tmp_path, retention_seconds=7 * DAY)
     now = NOON
-    poller = Poller(Source(*polls), store, Policy(), interval_seconds=15.0, clock=lambda: now)  # type: ignore[arg-type]
+    poller = Poller(Source(*polls), store, Policy(), interval_seconds=15.0, clock=reads(lambda: now))  # type: ignore[arg-type]
     for _ in polls:
-        poller.poll_once()
+        polled(poller)
         now += 15
     seen = View(NOON + 130, store.latest(), 45.0)
     found = annotate("circuit,gateway", TimeRange(NOON, NOON + 3600), seen, store, kept_since=NOON - 7 * DAY)

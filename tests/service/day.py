@@ -14,6 +14,7 @@ from bridge.history.store import Store
 from bridge.policy import Policy
 from bridge.polling.loop import Poller
 from demo.script import LOOP_SECONDS, exposition
+from tests.one_poller import polled, reads
 
 DAY_SECONDS = 86_400.0
 POLLED_EVERY, POLLED_CLOSELY = 300.0, 5.0
@@ -60,10 +61,10 @@ def write(folder: Path, now: float, ends: Moment = WELL) -> None:
         closely = _played(at, now) is not None or now - at < 180.0
         every = POLLED_CLOSELY if closely else POLLED_EVERY
         if every not in pollers:
-            pollers[every] = Poller(source, store, Policy(), interval_seconds=every, clock=lambda: clock[0])
+            pollers[every] = Poller(source, store, Policy(), interval_seconds=every, clock=reads(lambda: clock[0]))
         clock[0], hand.body = at, body(at, now, _moment(at, now, ends))
         pollers[every].resume()
-        pollers[every].poll_once()
+        polled(pollers[every])
     store.close()
 
 

@@ -13,7 +13,7 @@ from bridge import create_app
 from bridge.model import Poll
 from bridge.settings import Settings
 from bridge.web.counts import OwnMetrics
-from tests.one_poller import poller_in
+from tests.one_poller import polled, poller_in
 from tests.web.test_exposition import AT, app, best_of, labelled, read, scraped
 
 __all__ = ["app"]
@@ -67,7 +67,7 @@ class TestOfItself:
         assert found["bridge_poll_seconds_sum"] == {frozenset(): pytest.approx(10.23)}
 
     def test_a_poll_of_the_applications_own_poller_is_counted(self, app: Flask) -> None:
-        poller_in(app).poll_once()
+        polled(poller_in(app))
         [(labels, count)] = scraped(app)["bridge_polls_total"].items()
         assert dict(labels)["outcome"] != "ok"
         assert count == 1.0

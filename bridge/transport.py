@@ -1,6 +1,8 @@
-"""Sockets that keep a budget: time and bytes of a whole fetch, whatever the server does with them.
+"""HTTP that keeps a budget: time and bytes of a whole fetch, whatever the server does with them.
 
-Each read gets only what is left of the time, and what has come over the wire is counted. This leans on inner parts of
+The other side, a gateway or a remote history, is taken to be slow, broken or hostile. A timeout as HTTP libraries
+understand it starts again with every byte received. Here each read gets only what is left of the whole fetch's time,
+and what has come over the wire is counted. No thread watches, so none can be left over. This leans on inner parts of
 urllib3 (its version is pinned): a connection's ``_new_conn`` and response class, and a pool's connection class.
 """
 
@@ -8,12 +10,12 @@ from __future__ import annotations
 
 import functools
 import http.client
-import http.cookiejar
 import io
 import socket
 import ssl
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 import requests
 import urllib3
@@ -21,24 +23,33 @@ import urllib3.connection
 import urllib3.exceptions
 from requests.adapters import HTTPAdapter
 
-from bridge.gateway.errors import ExpositionTooLarge, GatewayUnreachable
-
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-ACCEPT = "text/plain; version=0.0.4"
 USER_AGENT = "provider-health-bridge"
 CHUNK_BYTES = 64 * 1024
+HEADER_ALLOWANCE_BYTES = 1024 * 1024
 
 
-def open_session(token: str | None, budget: Budget) -> Session:
-    """A session whose connections keep to the budget, with the token on every request to the gateway."""
+class TransportError(Exception):
+    """No whole answer came. ``str()`` says why, and can quote what the other side sent, whatever its length."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        """``timeout``, ``dns``, ``refused``, ``reset``, ``tls``, ``too_large``, ``truncated`` or ``not_http``."""
+
+
+def open_session(budget: Budget, headers: Mapping[str, str], token: str | None) -> Session:
+    """A session of one connection that keeps to the budget, with the headers and the token on every request.
+
+    For one fetch at a time, since there is one budget.
+    """
     session = Session()
     # Nothing is taken from the environment: a ~/.netrc must not replace the token, and a proxy must not receive it.
-    # The gateway is reached directly, as Prometheus would reach it.
+    # The other side is reached directly, as Prometheus would reach it.
     session.trust_env = False
-    session.headers.update({"Accept": ACCEPT, "Accept-Encoding": "gzip", "User-Agent": USER_AGENT})
-    session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
+    session.headers.update({"User-Agent": USER_AGENT, **headers})
     if token is not None:
 
         def bearer(request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -62,18 +73,20 @@ class Session(requests.Session):
 
 
 class Budget:
-    """What one fetch may spend, shared by the client and its connections: a time to end, and bytes off the wire."""
+    """What one fetch may spend, shared by the client and its connection: a time to end, and bytes off the wire."""
 
-    def __init__(self, seconds: float, wire_bytes: int) -> None:
+    def __init__(self, seconds: float, max_bytes: int) -> None:
+        """``max_bytes`` is what the body may have, as it is wanted; framing and headers may come on top."""
         self._seconds = seconds
-        self._wire_bytes = wire_bytes
+        # Twice the body leaves room for framing and for what does not compress.
+        self._wire_bytes = 2 * max_bytes + HEADER_ALLOWANCE_BYTES
         self._end = 0.0
         self._received = 0
 
-    def start(self) -> float:
-        """Begin a fetch; the monotonic time it began."""
+    def start(self, *, waited: float = 0.0) -> float:
+        """Begin a fetch that has already ``waited`` so many of its seconds; the monotonic time it began."""
         now = time.monotonic()
-        self._end = now + self._seconds
+        self._end = now + self._seconds - waited
         self._received = 0
         return now
 
@@ -82,24 +95,22 @@ class Budget:
         return self._end - time.monotonic()
 
     def remaining(self) -> float:
-        """Seconds left, more than 0: fit for ``settimeout``. Raises when there are none."""
+        """Seconds left, more than 0: fit for ``settimeout``. Raises TransportError when there are none."""
         left = self.left()
         if left <= 0:
             raise self.overdue()
         return left
 
-    def overdue(self) -> GatewayUnreachable:
+    def overdue(self) -> TransportError:
         """The error that says that the time is over."""
-        return GatewayUnreachable(
-            f"no complete answer within {self._seconds:g} s (POLL_TIMEOUT); {self._received} bytes had come",
-            code="timeout",
-        )
+        said = f"no complete answer within {self._seconds:g} s; {self._received} bytes had come"
+        return TransportError("timeout", said)
 
     def spend(self, count: int) -> None:
         """Count bytes received. The bound for what never becomes a body: headers, and chunk lengths below zero."""
         self._received += count
         if self._received > self._wire_bytes:
-            raise ExpositionTooLarge(f"the gateway sent more than {self._wire_bytes} bytes and had not finished")
+            raise TransportError("too_large", f"more than {self._wire_bytes} bytes came, and there was no end")
 
 
 class _BoundedReader(io.RawIOBase):
@@ -120,9 +131,9 @@ class _BoundedReader(io.RawIOBase):
         except TimeoutError:
             raise self._budget.overdue() from None
         except ssl.SSLError as error:
-            raise GatewayUnreachable(f"the TLS connection broke: {error}", code="tls") from None
+            raise TransportError("tls", f"the TLS connection broke: {error}") from None
         except OSError as error:
-            raise GatewayUnreachable(f"the connection broke: {reason_of(error)}", code="reset") from None
+            raise TransportError("reset", f"the connection broke: {_reason_of(error)}") from None
         self._budget.spend(count)
         return count
 
@@ -146,14 +157,23 @@ class _BoundedHTTP(urllib3.connection.HTTPConnection):
         response.fp = io.BufferedReader(self._reader, CHUNK_BYTES)
         return response
 
+    def send(self, data: Any) -> None:
+        """Send within the budget as well: a form may be long, and the other side need not take it."""
+        if self.sock is not None:
+            self.sock.settimeout(self._budget.remaining())
+        super().send(data)
+
     def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]  # urllib3 does so itself
         try:
-            return super().getresponse()
+            response: Any = super().getresponse()
         except BaseException:
             # urllib3 drops an answer whose headers it rejects without closing it.
             if self._reader:
                 self._reader.close()
             raise
+        # No cookie is kept, and none is taken apart: that can take seconds, which no budget sees.
+        del response._original_response.msg["Set-Cookie"]
+        return cast(urllib3.HTTPResponse, response)
 
     def _new_conn(self) -> socket.socket:
         """A connection to the first of the host's addresses that takes one.
@@ -164,7 +184,7 @@ class _BoundedHTTP(urllib3.connection.HTTPConnection):
         try:
             addresses = socket.getaddrinfo(self._dns_host, self.port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
-            raise GatewayUnreachable(f"{self.host} does not resolve: {reason_of(error)}", code="dns") from None
+            raise TransportError("dns", f"{self.host} does not resolve: {_reason_of(error)}") from None
         failure: OSError | None = None
         for position, (family, kind, protocol, _, address) in enumerate(addresses):
             share = self._budget.remaining() / (len(addresses) - position)
@@ -174,8 +194,8 @@ class _BoundedHTTP(urllib3.connection.HTTPConnection):
                 failure = error
         if isinstance(failure, TimeoutError):
             raise self._budget.overdue()
-        reason = reason_of(failure) if failure else "the name has no address"
-        raise GatewayUnreachable(f"no connection to {self.host}:{self.port}: {reason}", code="refused")
+        reason = _reason_of(failure) if failure else "the name has no address"
+        raise TransportError("refused", f"no connection to {self.host}:{self.port}: {reason}")
 
     def _connected(self, sock: socket.socket, address: Any, seconds: float) -> socket.socket:
         try:
@@ -208,6 +228,53 @@ class _BoundedAdapter(HTTPAdapter):
         return pool
 
 
-def reason_of(error: OSError | UnicodeError) -> str:
+def explained(error: Exception, budget: Budget) -> TransportError:
+    """What an exception means that was raised while a session was used. Connecting and reading say it themselves.
+
+    To be raised ``from None``: the text of what the libraries raise can quote the whole answer, and the URL's password.
+    """
+    causes = list(_causes(error))
+
+    def first(*kinds: type[BaseException]) -> BaseException | None:
+        return next((cause for cause in causes if isinstance(cause, kinds)), None)
+
+    if isinstance(error, TransportError):
+        return error
+    if first(TimeoutError, urllib3.exceptions.TimeoutError):
+        return budget.overdue()
+    if found := first(ssl.SSLError, ssl.CertificateError, urllib3.exceptions.SSLError):
+        return TransportError("tls", f"no TLS connection: {found}")
+    if first(ConnectionError) or any(isinstance(cause, OSError) and cause.errno for cause in causes):
+        return TransportError("reset", "the connection was closed without an answer")
+    if first(requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, requests.exceptions.MissingSchema):
+        return TransportError("dns", "the URL cannot be asked: it has no usable scheme or host")
+    if first(http.client.IncompleteRead) or _ended_early(causes):
+        return TransportError("truncated", "the body is cut off: it is not as long as was announced")
+    found = first(http.client.HTTPException) or causes[-1]
+    return TransportError("not_http", f"{type(found).__name__}: {found}")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An exception and all that it wraps: in ``args`` (requests), ``reason`` (urllib3) and ``__cause__`` (Python).
+
+    Not ``__context__``: it leads to whatever else was being handled, such as the first attempt's failure.
+    """
+    waiting, seen = [error], set[int]()
+    while waiting:
+        cause = waiting.pop(0)
+        if id(cause) in seen:
+            continue
+        seen.add(id(cause))
+        yield cause
+        wrapped = (*cause.args, getattr(cause, "reason", None), cause.__cause__)
+        waiting.extend(inner for inner in wrapped if isinstance(inner, BaseException))
+
+
+def _ended_early(causes: list[BaseException]) -> bool:
+    """Whether a chunked body broke off between two chunks, for which urllib3 has a sentence and no class."""
+    return any(isinstance(cause, urllib3.exceptions.ProtocolError) and "prematurely" in str(cause) for cause in causes)
+
+
+def _reason_of(error: OSError | UnicodeError) -> str:
     """What an error of the operating system says, without its number."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error)

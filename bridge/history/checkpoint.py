@@ -1,0 +1,169 @@
+"""What a restart goes on from: the memory of the last good poll, and the counters of the polls its windows span.
+
+Counters go down poll by poll, as arrays: a poll's own, and behind them what it added to each key (see ``Step``), which
+the counters alone do not tell where series were missing. Whose they are says a layout that is stored once.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import orjson
+from isal import isal_zlib as zlib
+
+from bridge.health.breaker import Derivation
+from bridge.health.memory import Memory
+from bridge.health.recent import RecentTraffic, Step
+from bridge.health.series_index import SeriesIndex
+from bridge.health.windows import LastValue, Window
+from bridge.history import codec
+from bridge.history.database import Database
+from bridge.model import CircuitState, CounterId, Counters, Floats, Key, Moment, Named, Status
+
+Row = tuple[float, tuple[CounterId, ...], Floats]
+"""A poll's time (steady), whose counters it has, and the arrays one behind another."""
+
+
+class CounterLayouts:
+    """The layouts of counters, each written down once. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._written: tuple[tuple[CounterId, ...], int] | None = None
+
+    def number(self, connection: sqlite3.Connection, database: Database, ids: tuple[CounterId, ...]) -> int:
+        """The number of these counters' layout, stored if it is new."""
+        if self._written is None or self._written[0] is not ids:
+            layout = database.layout_id(connection, orjson.dumps(ids, default=codec.plain))
+            self._written = ids, layout
+        return self._written[1]
+
+
+def write(connection: sqlite3.Connection, database: Database, layouts: CounterLayouts, poll: int, it: Memory) -> bytes:
+    """Write a poll's counters down, and take away those that no window spans any more; the memory without them."""
+    steady = it.moment.steady if it.moment else 0.0
+    layout = layouts.number(connection, database, it.counters.ids)
+    connection.execute(
+        "INSERT INTO counters (poll, at, layout, numbers) VALUES (?, ?, ?, ?)",
+        (poll, steady, layout, codec.pack(_numbers(it))),
+    )
+    oldest = min([steady, *it.window.times[:1], *(step.end for step in it.recent.steps[:1])])
+    connection.execute("DELETE FROM counters WHERE at < ?", (oldest,))
+    return dump(it)
+
+
+def read(database: Database) -> Memory:
+    """What the next poll needs to go on where the last one stood; an empty memory for an empty log.
+
+    Raises one of ``codec.CORRUPT`` for what was not written so.
+    """
+    connection = database.connection()
+    row = connection.execute("SELECT memory FROM latest").fetchone()
+    if row is None or row[0] is None:
+        return Memory()
+    rows = connection.execute(
+        "SELECT c.at, c.layout, l.content, c.numbers FROM counters c JOIN layouts l ON l.id = c.layout ORDER BY c.poll"
+    )
+    known: dict[int, tuple[CounterId, ...]] = {}
+
+    def counted() -> Iterable[Row]:
+        for steady, layout, content, numbers in rows:
+            if layout not in known:
+                known[layout] = tuple(CounterId(*fields) for fields in orjson.loads(content))
+            yield steady, known[layout], codec.unpack(numbers)
+
+    return load(row[0], counted())
+
+
+def _numbers(memory: Memory) -> Floats:
+    """A poll's counters, and behind them what it added to each of their keys: since when, successes, failures."""
+    step, keys = memory.recent.steps[-1], _keys(memory.counters.ids, memory.window.index)
+    if keys is memory.window.index.keys:
+        return np.concatenate((memory.counters.numbers, step.begins, step.successes, step.failures))
+    places = np.array([memory.window.index.place_of_key[key] for key in keys], dtype=np.int64)
+    added = (step.begins[places], step.successes[places], step.failures[places])
+    return np.concatenate((memory.counters.numbers, *added))
+
+
+def _keys(ids: tuple[CounterId, ...], index: SeriesIndex) -> tuple[Key, ...]:
+    return index.keys if len(index.ids) == len(ids) else SeriesIndex(ids).keys
+
+
+def dump(memory: Memory) -> bytes:
+    """A memory without the polls of its windows."""
+    window = memory.window
+    quiet = np.flatnonzero(~np.isnan(window.last) & (window.seen < (window.times[0] if window.times else 0.0)))
+    content = {
+        "moment": memory.moment,
+        "window_seconds": window.seconds,
+        "past": [[*counter, *last] for counter, last in window.past.items()],
+        "quiet": [[*window.ids[it], float(window.last[it]), float(window.seen[it])] for it in quiet.tolist()],
+        "forgotten": [window.forgotten, window.forgotten_at],
+        "falls": memory.falls,
+        "clock_set": memory.clock_set,
+        "circuits": list(memory.circuits.values()),
+        "reported": [[*key, state] for key, state in memory.reported.items()],
+        "derivations": [[*key, derivation] for key, derivation in memory.derivations.items()],
+        "unreported": [[*key, count] for key, count in memory.unreported.items()],
+        "absences": memory.absences,
+        "families": {family: sorted(providers) for family, providers in memory.families.items()},
+        "lost_families": memory.lost_families,
+        "disbelieved": memory.disbelieved,
+        "names": memory.names,
+        "statuses": {provider: list(entry) for provider, entry in memory.statuses.items()},
+    }
+    return zlib.compress(orjson.dumps(content, default=codec.plain), level=1)
+
+
+def load(data: bytes, rows: Iterable[Row]) -> Memory:
+    """The memory that was stored, with windows over these polls, oldest first."""
+    content = orjson.loads(zlib.decompress(data))
+    circuits = [codec.circuit(fields) for fields in content["circuits"]]
+    window, recent, counters = _windows(content["window_seconds"], rows)
+    return Memory(
+        moment=None if content["moment"] is None else Moment(*content["moment"]),
+        counters=counters,
+        window=_completed(window, content),
+        recent=recent,
+        falls=tuple(content["falls"]),
+        clock_set=None if content["clock_set"] is None else tuple(content["clock_set"]),
+        circuits={circuit.key: circuit for circuit in circuits},
+        reported={Key(provider, model): CircuitState(state) for provider, model, state in content["reported"]},
+        derivations={Key(provider, model): Derivation(**it) for provider, model, it in content["derivations"]},
+        unreported={Key(provider, model): count for provider, model, count in content["unreported"]},
+        absences=content["absences"],
+        families={family: frozenset(providers) for family, providers in content["families"].items()},
+        lost_families=content["lost_families"],
+        disbelieved=content["disbelieved"],
+        names=tuple(
+            Named(dialect, digest, rank, Key(*name), number) for dialect, digest, rank, name, number in content["names"]
+        ),
+        statuses={provider: (Status(status), since) for provider, (status, since) in content["statuses"].items()},
+    )
+
+
+def _windows(seconds: float, rows: Iterable[Row]) -> tuple[Window, RecentTraffic, Counters]:
+    window, recent, counters = Window(seconds), RecentTraffic(), Counters()
+    for steady, ids, numbers in rows:
+        counters = Counters(ids, numbers[: len(ids)])
+        window, _ = window.append(steady, counters)
+        begins, successes, failures = numbers[len(ids) :].reshape(3, -1)
+        keys = _keys(ids, window.index)
+        recent = recent.with_step(window.index, keys, Step(steady, begins, successes, failures))
+    return window, recent, counters
+
+
+def _completed(window: Window, content: dict[str, Any]) -> Window:
+    """The window with what it knows of series that the polls it spans do not show."""
+    last, seen = window.last.copy(), window.seen.copy()
+    if content["quiet"]:
+        places = {counter: place for place, counter in enumerate(window.ids)}
+        for *fields, value, at in content["quiet"]:
+            if (place := places.get(CounterId(*fields))) is not None:
+                last[place], seen[place] = value, at
+    past = {CounterId(*fields): LastValue(value, at) for *fields, value, at in content["past"]}
+    forgotten, forgotten_at = content["forgotten"]
+    return replace(window, last=last, seen=seen, past=past, forgotten=forgotten, forgotten_at=forgotten_at)
