@@ -140,7 +140,9 @@ class Life:
     ranges: dict[str, dict[Labels, Series]]
     """Metric → labels → all polls from the service's first to its last."""
     events: list[dict[str, Any]]
-    explained: dict[str, list[dict[str, Any]]]
+    """The rows of the table ``transitions``."""
+    failed_polls: list[str]
+    """What the service logged of them."""
 
     @property
     def kind(self) -> Kind:
@@ -239,7 +241,7 @@ def play(lives: Mapping[str, tuple[LivingGateway, Service]]) -> dict[str, Life]:
             latest[dialect],
             ranges_of(service, gateway.scrapes[0].at - 1, time.time()),
             service.rows("transitions", range={"from": "now-1h", "to": "now"}),
-            {name: service.rows(f'explain{{provider="{name}"}}') for name in ("openai", FAILING)},
+            [f"{poll['timestamp']} {poll['message']}" for poll in service.events("poll") if poll["outcome"] != "ok"],
         )
         for dialect, (gateway, service) in lives.items()
     }

@@ -30,7 +30,7 @@ from tests.living.life import (
 )
 from tests.living.shapes import NODES
 
-pytestmark = [pytest.mark.service, pytest.mark.xdist_group("living")]
+pytestmark = pytest.mark.service
 
 WINDOW_SECONDS = 300.0
 SETTLED = 3.0
@@ -77,6 +77,7 @@ def counting(request: pytest.FixtureRequest, lives: dict[str, Life]) -> Life:
 
 def test_the_service_polls_each_second_and_every_poll_is_good(life: Life) -> None:
     polls = [value for at, value in life.ranges["gateway_up"][()] if 0 <= life.second(at) < ENDS]
+    assert life.failed_polls == []
     assert set(polls) == {1}
     assert ENDS - 5 <= len(polls) <= ENDS + 2
 
