@@ -91,20 +91,25 @@ class Scrape(NamedTuple):
     """The second of the router's time from which on it counts."""
 
 
+def simulated(kind: Kind) -> Router:
+    """The inside of such a gateway, some time before it is first asked."""
+    return Router(
+        FLEET,
+        BEFORE,
+        begins=-SECONDS_BEFORE,
+        breaker_of=kind.breaker_of,
+        breaker_timeout_seconds=BREAKER_SECONDS,
+        successes_to_close=kind.successes_to_close,
+        observes_failures=kind.observes_failures,
+        remembers=True,
+    )
+
+
 class LivingGateway:
     """Answers with what its router has done by now, and remembers each time."""
 
     def __init__(self, kind: Kind) -> None:
-        self.router = Router(
-            FLEET,
-            BEFORE,
-            begins=-SECONDS_BEFORE,
-            breaker_of=kind.breaker_of,
-            breaker_timeout_seconds=BREAKER_SECONDS,
-            successes_to_close=kind.successes_to_close,
-            observes_failures=kind.observes_failures,
-            remembers=True,
-        )
+        self.router = simulated(kind)
         self.scrapes: list[Scrape] = []
         self._shape = kind.shape()
         self._lock = threading.Lock()
