@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
 from flask import Flask
 
-from bridge import logs
+from bridge import clock, logs
 from bridge.bridge import Bridge
 from bridge.gateway import dialect_file
 from bridge.history.remote import RemoteHistory
 from bridge.history.store import Store
+from bridge.model import Reading
 from bridge.queries.cache import AnswerCache
 from bridge.settings import ConfigurationError, Settings, load
 from bridge.web import (
@@ -56,7 +56,7 @@ def configured(environ: Mapping[str, str]) -> Settings:
     return settings
 
 
-def create_app(settings: Settings, *, clock: Callable[[], float] = time.time) -> Flask:
+def create_app(settings: Settings, *, clock: Callable[[], Reading] = clock.read) -> Flask:
     """The WSGI application, wired. Nothing runs until its bridge is started (``app.extensions["bridge"].start()``).
 
     Raises OSError when ``data_dir`` cannot be written.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -10,8 +9,10 @@ from typing import cast
 
 from flask import current_app
 
+from bridge import clock
 from bridge.history.remote import RemoteHistory
 from bridge.history.store import Store
+from bridge.model import Reading
 from bridge.polling.child import poll_in_child
 from bridge.polling.election import Candidate
 from bridge.queries.cache import AnswerCache
@@ -28,7 +29,7 @@ class Bridge:
 
     settings: Settings
     store: Store
-    clock: Callable[[], float] = time.time
+    clock: Callable[[], Reading] = clock.read
     answers: AnswerCache = field(default_factory=AnswerCache)
     metrics: OwnMetrics = field(default_factory=OwnMetrics)
     exposition: Exposition = field(default_factory=Exposition)
@@ -56,7 +57,7 @@ class Bridge:
     def view(self) -> View:
         """What is known now, the same in every worker."""
         now = self.clock()
-        return View(now, self.store.state(now), self.settings.stale_after_seconds)
+        return View(now.wall, self.store.state(now.wall), self.settings.stale_after_seconds, now)
 
 
 def current_bridge() -> Bridge:

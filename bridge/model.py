@@ -333,19 +333,12 @@ class Poll:
     outcome: str
     message: str
     seconds: float
-    clock: float | None = None
-    """What the clock said, where that is not ``at``: it had jumped back, and times of polls never do."""
     steady: float = 0.0
     """See ``Moment``."""
     epoch: int = 0
     """Counts how often the wall clock was set: polls of one epoch are dated by one clock."""
     reading: Reading | None = None
     """The clocks when it began."""
-
-    @property
-    def seen_at(self) -> float:
-        """When the poll was, by the clock: what its age is counted from."""
-        return self.at if self.clock is None else self.clock
 
     @property
     def good(self) -> bool:

@@ -32,6 +32,6 @@ def poller_in(app: Flask) -> Poller:
     if "poller" not in app.extensions:
         bridge: Bridge = app.extensions["bridge"]
         told = {"observe": bridge.metrics.poll, "parsed": bridge.metrics.parsed}
-        app.extensions["poller"] = poller_of(bridge.settings, bridge.store, clock=reads(bridge.clock), **told)
+        app.extensions["poller"] = poller_of(bridge.settings, bridge.store, clock=bridge.clock, **told)
     poller: Poller = app.extensions["poller"]
     return poller

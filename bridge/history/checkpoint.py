@@ -7,7 +7,8 @@ the counters alone do not tell where series were missing. Whose they are says a 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +24,18 @@ from bridge.health.windows import LastValue, Window
 from bridge.history import codec
 from bridge.history.database import Database
 from bridge.model import CircuitState, CounterId, Counters, Floats, Key, Moment, Named, Status
+from bridge.policy import RATE_WINDOW_SECONDS
 
+_BEFORE_THEM: dict[str, Any] = {
+    "moment": None,
+    "window_seconds": RATE_WINDOW_SECONDS,
+    "past": [],
+    "quiet": [],
+    "forgotten": [0, None],
+    "falls": [],
+    "clock_set": None,
+}
+"""What a checkpoint did not hold before it held these."""
 Row = tuple[float, tuple[CounterId, ...], Floats]
 """A poll's time (steady), whose counters it has, and the arrays one behind another."""
 
@@ -33,6 +45,15 @@ class CounterLayouts:
 
     def __init__(self) -> None:
         self._written: tuple[tuple[CounterId, ...], int] | None = None
+
+    @contextmanager
+    def kept_if_written(self) -> Iterator[None]:
+        """Around a transaction: what one that is rolled back wrote down is not there."""
+        try:
+            yield
+        except BaseException:
+            self._written = None
+            raise
 
     def number(self, connection: sqlite3.Connection, database: Database, ids: tuple[CounterId, ...]) -> int:
         """The number of these counters' layout, stored if it is new."""
@@ -44,14 +65,14 @@ class CounterLayouts:
 
 def write(connection: sqlite3.Connection, database: Database, layouts: CounterLayouts, poll: int, it: Memory) -> bytes:
     """Write a poll's counters down, and take away those that no window spans any more; the memory without them."""
-    steady = it.moment.steady if it.moment else 0.0
+    at, steady = it.moment or Moment(0.0, 0.0)
     layout = layouts.number(connection, database, it.counters.ids)
     connection.execute(
-        "INSERT INTO counters (poll, at, layout, numbers) VALUES (?, ?, ?, ?)",
-        (poll, steady, layout, codec.pack(_numbers(it))),
+        "INSERT INTO counters (poll, at, steady, layout, numbers) VALUES (?, ?, ?, ?, ?)",
+        (poll, at, steady, layout, codec.pack(_numbers(it))),
     )
     oldest = min([steady, *it.window.times[:1], *(step.end for step in it.recent.steps[:1])])
-    connection.execute("DELETE FROM counters WHERE at < ?", (oldest,))
+    connection.execute("DELETE FROM counters WHERE coalesce(steady, at) < ?", (oldest,))
     return dump(it)
 
 
@@ -64,14 +85,13 @@ def read(database: Database) -> Memory:
     row = connection.execute("SELECT memory FROM latest").fetchone()
     if row is None or row[0] is None:
         return Memory()
-    rows = connection.execute(
-        "SELECT c.at, c.layout, l.content, c.numbers FROM counters c JOIN layouts l ON l.id = c.layout ORDER BY c.poll"
-    )
+    rows = connection.execute("SELECT coalesce(steady, at), layout, numbers FROM counters ORDER BY poll")
     known: dict[int, tuple[CounterId, ...]] = {}
 
     def counted() -> Iterable[Row]:
-        for steady, layout, content, numbers in rows:
-            if layout not in known:
+        for steady, layout, numbers in rows:
+            if layout not in known:  # read once: with thousands of series it is larger than a poll
+                [content] = connection.execute("SELECT content FROM layouts WHERE id = ?", (layout,)).fetchone()
                 known[layout] = tuple(CounterId(*fields) for fields in orjson.loads(content))
             yield steady, known[layout], codec.unpack(numbers)
 
@@ -80,6 +100,8 @@ def read(database: Database) -> Memory:
 
 def _numbers(memory: Memory) -> Floats:
     """A poll's counters, and behind them what it added to each of their keys: since when, successes, failures."""
+    if not memory.recent.steps:
+        return memory.counters.numbers
     step, keys = memory.recent.steps[-1], _keys(memory.counters.ids, memory.window.index)
     if keys is memory.window.index.keys:
         return np.concatenate((memory.counters.numbers, step.begins, step.successes, step.failures))
@@ -119,9 +141,11 @@ def dump(memory: Memory) -> bytes:
 
 
 def load(data: bytes, rows: Iterable[Row]) -> Memory:
-    """The memory that was stored, with windows over these polls, oldest first."""
-    content = orjson.loads(zlib.decompress(data))
-    circuits = [codec.circuit(fields) for fields in content["circuits"]]
+    """The memory that was stored, with windows over these polls, oldest first. One of schema 1 knew less."""
+    content = _BEFORE_THEM | orjson.loads(zlib.decompress(data))
+    if "at" in content and content["moment"] is None:
+        content["moment"] = [content["at"], content["at"]]
+    circuits = [codec.load_circuit(fields) for fields in content["circuits"]]
     window, recent, counters = _windows(content["window_seconds"], rows)
     return Memory(
         moment=None if content["moment"] is None else Moment(*content["moment"]),
@@ -132,7 +156,9 @@ def load(data: bytes, rows: Iterable[Row]) -> Memory:
         clock_set=None if content["clock_set"] is None else tuple(content["clock_set"]),
         circuits={circuit.key: circuit for circuit in circuits},
         reported={Key(provider, model): CircuitState(state) for provider, model, state in content["reported"]},
-        derivations={Key(provider, model): Derivation(**it) for provider, model, it in content["derivations"]},
+        derivations={
+            Key(provider, model): codec.known(Derivation, it) for provider, model, it in content["derivations"]
+        },
         unreported={Key(provider, model): count for provider, model, count in content["unreported"]},
         absences=content["absences"],
         families={family: frozenset(providers) for family, providers in content["families"].items()},
@@ -150,9 +176,9 @@ def _windows(seconds: float, rows: Iterable[Row]) -> tuple[Window, RecentTraffic
     for steady, ids, numbers in rows:
         counters = Counters(ids, numbers[: len(ids)])
         window, _ = window.append(steady, counters)
-        begins, successes, failures = numbers[len(ids) :].reshape(3, -1)
-        keys = _keys(ids, window.index)
-        recent = recent.with_step(window.index, keys, Step(steady, begins, successes, failures))
+        if len(numbers) > len(ids):  # schema 1 had no more than the counters
+            step = Step(steady, *numbers[len(ids) :].reshape(3, -1))
+            recent = recent.with_step(window.index, _keys(ids, window.index), step)
     return window, recent, counters
 
 

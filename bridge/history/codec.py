@@ -1,19 +1,21 @@
-"""How snapshots, memories and polls are written down in the log, and read back.
+"""How snapshots and polls are written down in the log, and read back.
 
-A poll's numbers are one array of float64, compressed; a *layout* says whose they are. Layouts are stored once and
-change only when providers, models or series come and go, so a poll costs a few hundred bytes.
+A poll's numbers are one array of float64; a *layout* says whose they are. Layouts are stored once and change only when
+providers or models come and go, so a poll costs a few hundred bytes.
 """
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import orjson
 from isal import isal_zlib as zlib
-from numpy.typing import NDArray
 
+from bridge.history.numbers import CORRUPT, Floats, pack, unpack
 from bridge.model import (
     FLEET_METRICS,
     PROVIDER_METRICS,
@@ -27,122 +29,126 @@ from bridge.model import (
     Verdict,
 )
 
-Floats = NDArray[np.float64]
-CORRUPT: tuple[type[Exception], ...] = (zlib.error, LookupError, TypeError, ValueError)  # type: ignore[assignment]  # isal types its error as an instance
-"""What reading something back raises when it is not what was written."""
-TWICE = b"\x02"
-"""What an array begins with that was compressed twice; one that was compressed once never does."""
+__all__ = ["CORRUPT", "Floats", "pack", "unpack"]
+Stored = TypeVar("Stored")
+FLEET = "fleet"
+"""The one name of the fleet's level."""
+Name = TypeVar("Name", bound=Any)
+
+
+class Level(NamedTuple, Generic[Name]):
+    """Names of one kind, and the metrics that each of them has."""
+
+    names: tuple[Name, ...] = ()
+    metrics: tuple[str, ...] = ()
+
+
+NONE: Level[Any] = Level()
 
 
 @dataclass(frozen=True, slots=True)
 class PollLayout:
-    """Whose numbers a poll's array holds: each metric for all providers, then the fleet's, then models' error rates."""
+    """Whose numbers a poll's array holds: level by level, each metric for all of the level's names.
 
-    providers: tuple[str, ...]
-    models: tuple[Key, ...]
-    metrics: tuple[str, ...] = PROVIDER_METRICS
-    fleet: tuple[str, ...] = FLEET_METRICS
+    No two levels have a metric of the same name.
+    """
+
+    provider: Level[str] = NONE
+    fleet: Level[str] = NONE
+    """All of it under one name, or none."""
+    model: Level[Key] = NONE
+
+    @property
+    def levels(self) -> tuple[Level[Any], ...]:
+        """In the order of the array."""
+        return self.provider, self.fleet, self.model
 
     @property
     def size(self) -> int:
         """Numbers in the array."""
-        return len(self.metrics) * len(self.providers) + len(self.fleet) + len(self.models)
+        return sum(len(level.names) * len(level.metrics) for level in self.levels)
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Every metric, and how many names have it."""
+        return {metric: len(level.names) for level in self.levels for metric in level.metrics}
 
 
 def plain(value: object) -> object:
-    """What orjson does not write by itself: named tuples."""
+    """What orjson does not write by itself: named tuples, as lists."""
     if isinstance(value, tuple):
         return list(value)
     raise TypeError(f"cannot write down {type(value).__name__}")
 
 
-def pack(values: Floats) -> bytes:
-    """An array as it is stored."""
-    return zlib.compress(values.tobytes(), level=1)
+def known(cls: type[Stored], fields: Mapping[str, Any]) -> Stored:
+    """A stored dataclass again: a field that it no longer has is left out, one that it did not have has its default.
 
-
-def pack_column(values: Floats) -> bytes:
-    """A block's column as it is stored.
-
-    Most of thousands of models stay as they are for hours, and what that is compressed to can be compressed again.
+    Raises TypeError where that has none.
     """
-    once = pack(values)
-    twice = TWICE + zlib.compress(once, level=1)
-    return min(once, twice, key=len)
-
-
-def unpack(data: bytes) -> Floats:
-    """An array as it was; read-only."""
-    if data.startswith(TWICE):
-        data = zlib.decompress(data[len(TWICE) :])
-    return np.frombuffer(zlib.decompress(data), dtype=np.float64)
+    names = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    return cls(**{name: value for name, value in fields.items() if name in names})
 
 
 def poll_numbers(snapshot: Snapshot) -> tuple[PollLayout, Floats]:
     """What is recorded of a good poll; NaN for what is not known."""
-    rates = snapshot.model_error_rates
-    models = tuple(rates)
-    layout = PollLayout(tuple(verdict.provider for verdict in snapshot.verdicts), models)
+    models = snapshot.models
+    layout = PollLayout(
+        Level(tuple(verdict.provider for verdict in snapshot.verdicts), PROVIDER_METRICS),
+        Level((FLEET,), FLEET_METRICS),
+        Level(models.keys, tuple(models.columns)) if models.keys else Level(),
+    )
     numbers: list[float | None] = []
-    for metric in layout.metrics:
+    for metric in PROVIDER_METRICS:
         numbers.extend(verdict.values[metric] for verdict in snapshot.verdicts)
-    numbers.extend(snapshot.fleet[metric] for metric in layout.fleet)
-    numbers.extend(rates.values())
-    return layout, np.array(numbers, dtype=np.float64)
+    numbers.extend(snapshot.fleet[metric] for metric in FLEET_METRICS)
+    of_models = models.columns.values() if models.keys else ()
+    return layout, np.concatenate([np.array(numbers, dtype=np.float64), *of_models])
 
 
 def dump_layout(layout: PollLayout) -> bytes:
     """A layout as it is stored; equal layouts give equal bytes."""
-    fields = {
-        "providers": layout.providers,
-        "models": list(map(list, layout.models)),
-        "metrics": layout.metrics,
-        "fleet": layout.fleet,
-    }
-    return orjson.dumps(fields)
+    return orjson.dumps(dict(zip(("provider", "fleet", "model"), layout.levels, strict=True)), default=plain)
 
 
 def load_layout(content: bytes) -> PollLayout:
-    """The layout that was stored."""
+    """The layout that was stored. Raises one of ``CORRUPT``."""
     fields = orjson.loads(content)
+    if "providers" in fields:
+        return _first_layout(fields)
+    levels = {name: (tuple(names), tuple(metrics)) for name, (names, metrics) in fields.items()}
+    models, metrics = levels.get("model", ((), ()))
     return PollLayout(
-        providers=tuple(fields["providers"]),
-        models=tuple(Key(*key) for key in fields["models"]),
-        metrics=tuple(fields["metrics"]),
-        fleet=tuple(fields["fleet"]),
+        Level(*levels.get("provider", ((), ()))),
+        Level(*levels.get("fleet", ((), ()))),
+        Level(tuple(Key(*key) for key in models), metrics),
+    )
+
+
+def _first_layout(fields: Mapping[str, Any]) -> PollLayout:
+    """A layout of schema 1, which held the same array: of models it knew the error rate alone."""
+    models = tuple(Key(*key) for key in fields["models"])
+    return PollLayout(
+        Level(tuple(fields["providers"]), tuple(fields["metrics"])),
+        Level((FLEET,), tuple(fields["fleet"])),
+        Level(models, ("model_error_rate",)) if models else Level(),
     )
 
 
 def dump_snapshot(snapshot: Snapshot) -> bytes:
     """A snapshot as it is stored."""
-    content = {
-        "at": snapshot.at,
-        "verdicts": snapshot.verdicts,
-        "circuits": snapshot.circuits,
-        "models": [snapshot.models.keys, {it: column.tolist() for it, column in snapshot.models.columns.items()}],
-        "fleet": snapshot.fleet,
-        "dialects": snapshot.dialects,
-        "samples": snapshot.samples,
-        "rejected_lines": snapshot.rejected_lines,
-        "notices": snapshot.notices,
-    }
+    content = {field.name: getattr(snapshot, field.name) for field in dataclasses.fields(snapshot)}
+    content["models"] = [snapshot.models.keys, {it: column.tolist() for it, column in snapshot.models.columns.items()}]
     return zlib.compress(orjson.dumps(content, default=plain), level=1)
 
 
 def load_snapshot(data: bytes) -> Snapshot:
-    """The snapshot that was stored."""
+    """The snapshot that was stored. Raises one of ``CORRUPT``."""
     content = orjson.loads(zlib.decompress(data))
-    return Snapshot(
-        at=content["at"],
-        verdicts=tuple(_verdict(fields) for fields in content["verdicts"]),
-        circuits=tuple(circuit(fields) for fields in content["circuits"]),
-        models=_models(*content["models"]),
-        fleet=content["fleet"],
-        dialects=tuple(content["dialects"]),
-        samples=content["samples"],
-        rejected_lines=content["rejected_lines"],
-        notices=tuple(content["notices"]),
-    )
+    content["verdicts"] = tuple(_verdict(fields) for fields in content["verdicts"])
+    content["circuits"] = tuple(load_circuit(fields) for fields in content["circuits"])
+    content["models"] = _models(*content["models"])
+    return known(Snapshot, {name: tuple(it) if isinstance(it, list) else it for name, it in content.items()})
 
 
 def _models(keys: list[list[str]], columns: dict[str, list[float | None]]) -> ModelNumbers:
@@ -153,11 +159,11 @@ def _models(keys: list[list[str]], columns: dict[str, list[float | None]]) -> Mo
 
 
 def _verdict(fields: dict[str, Any]) -> Verdict:
-    evidence = tuple(Evidence(**entry) for entry in fields["evidence"])
-    return Verdict(fields["provider"], Status(fields["status"]), fields["status_since"], fields["values"], evidence)
+    evidence = tuple(known(Evidence, entry) for entry in fields["evidence"])
+    return known(Verdict, {**fields, "status": Status(fields["status"]), "evidence": evidence})
 
 
-def circuit(fields: dict[str, Any]) -> Circuit:
+def load_circuit(fields: dict[str, Any]) -> Circuit:
     """The circuit that was stored."""
     state = None if fields["state"] is None else CircuitState(fields["state"])
-    return Circuit(**{**fields, "state": state, "opens": tuple(fields["opens"])})
+    return known(Circuit, {**fields, "state": state, "opens": tuple(fields["opens"])})

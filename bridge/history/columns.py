@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.history.codec import Floats
-from bridge.history.segment import AT, FLEET, GOOD, INTERVAL, MODELS, SECONDS, Segment
-from bridge.model import CircuitState, Event, Key
+from bridge.history.codec import Floats, Level
+from bridge.history.segment import AT, GOOD, INTERVAL, SECONDS, Segment
+from bridge.model import Key
 
 Name = TypeVar("Name", bound=Any)
 Picks = Callable[[Name], bool]
@@ -42,6 +42,11 @@ class Part:
     segment: Segment
     rows: slice
 
+    @property
+    def polls(self) -> int:
+        """How many: of a column that is gone there are as many values, none known."""
+        return len(range(*self.rows.indices(self.segment.axis.shape[1])))
+
 
 @dataclass(frozen=True, slots=True)
 class Columns:
@@ -62,41 +67,28 @@ class Columns:
     def of_providers(self, metric: str, picks: Picks[str] = everyone) -> tuple[tuple[str, ...], Floats]:
         """Those picked of all who were there in any poll of the range, and their values, shape (times, providers).
 
-        Raises TooManyValuesError, as ``of_models`` and ``circuit_states`` do.
+        Raises TooManyValuesError, as ``of_models`` does.
         """
-        return self._joined(metric, [part.segment.layout.providers for part in self._parts], picks)
+        return self._joined(metric, [part.segment.layout.provider for part in self._parts], picks)
 
     def of_fleet(self, metric: str) -> Floats:
         """A fleet metric's values, shape (times,)."""
-        metrics, values = self._joined(FLEET, [part.segment.layout.fleet for part in self._parts])
-        return values[:, metrics.index(metric)] if metric in metrics else np.full(len(self.times), np.nan)
+        names, values = self._joined(metric, [part.segment.layout.fleet for part in self._parts])
+        return values[:, 0] if names else np.full(len(self.times), np.nan)
 
-    def of_models(self, picks: Picks[Key] = everyone) -> tuple[tuple[Key, ...], Floats]:
-        """The models picked, and their error rates, shape (times, models)."""
-        return self._joined(MODELS, [part.segment.layout.models for part in self._parts], picks)
-
-    def circuit_states(self, events: Sequence[Event], picks: Picks[Key] = everyone) -> tuple[tuple[Key, ...], Floats]:
-        """The state of each circuit picked at each good poll, rebuilt from all circuit events up to the range's end."""
-        by_circuit: dict[Key, list[Event]] = {}
-        for event in events:
-            by_circuit.setdefault(Key(event.provider, event.model), []).append(event)
-        by_circuit = {key: its_events for key, its_events in by_circuit.items() if picks(key)}
-        self._bound(len(by_circuit))
-        circuits, states = [], []
-        for key, its_events in sorted(by_circuit.items()):
-            after = [CircuitState[event.after].value if event.after else np.nan for event in its_events]
-            timeline = np.array([np.nan, *after])
-            position = np.searchsorted([event.at for event in its_events], self.times, side="right")
-            column = np.where(self.good, timeline[position], np.nan)
-            if not np.isnan(column).all():
-                circuits.append(key)
-                states.append(column)
-        return tuple(circuits), np.array(states).T if states else np.empty((len(self.times), 0))
+    def of_models(self, metric: str, picks: Picks[Key] = everyone) -> tuple[tuple[Key, ...], Floats]:
+        """The models picked of which the metric is known at all, and their values, shape (times, models)."""
+        models, values = self._joined(metric, [part.segment.layout.model for part in self._parts], picks)
+        some = np.flatnonzero(~np.isnan(values).all(axis=0))
+        if len(some) == len(models):
+            return models, values
+        return tuple(models[index] for index in some), values[:, some]
 
     def _joined(
-        self, column: str, names: Sequence[tuple[Name, ...]], picks: Picks[Name] = everyone
+        self, metric: str, levels: Sequence[Level[Name]], picks: Picks[Name] = everyone
     ) -> tuple[tuple[Name, ...], Floats]:
         """One column of all parts, side by side by name, shape (times, names); with the marks' rows in place."""
+        names = [level.names for level in levels]
         alike = bool(names) and all(one == names[0] for one in names)
         chosen = tuple(filter(picks, names[0] if alike else sorted(set().union(*names))))
         self._bound(len(chosen))
@@ -104,29 +96,23 @@ class Columns:
         joint = np.full((len(self.times), len(chosen)), np.nan, order="F")  # as blocks store it, and series are read
         polls = np.flatnonzero(self.polled)
         start = 0
-        for part, of_part in zip(self._parts, names, strict=True):
-            values = _column(part, column, len(of_part))
-            rows = polls[start : start + len(values)]
-            start += len(rows)
-            if of_part == chosen:
+        for part, level in zip(self._parts, levels, strict=True):
+            rows = polls[start : start + part.polls]
+            start += part.polls
+            if metric not in level.metrics:
+                continue
+            values = part.segment.column(metric)[part.rows]
+            if level.names == chosen:
                 joint[rows] = values
             else:
-                there = [index for index, name in enumerate(of_part) if name in place]
-                places = np.array([place[of_part[index]] for index in there], dtype=np.int64)
+                there = [index for index, name in enumerate(level.names) if name in place]
+                places = np.array([place[level.names[index]] for index in there], dtype=np.int64)
                 joint[np.ix_(rows, places)] = values[:, there]
         return chosen, joint
 
     def _bound(self, names: int) -> None:
         if len(self.times) * names > MOST_VALUES:
             raise TooManyValuesError(f"{names} series of {len(self.times)} polls are too many for one answer")
-
-
-def _column(part: Part, name: str, width: int) -> Floats:
-    """A part's values of one column; not known where its polls did not record it."""
-    layout = part.segment.layout
-    if name in layout.metrics or name in (FLEET, MODELS):
-        return part.segment.column(name)[part.rows]
-    return np.full((len(part.segment.axis[AT, part.rows]), width), np.nan)
 
 
 def join(parts: Sequence[Part], end: float) -> Columns:

@@ -11,37 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bridge.history import codec
+from bridge.history import codec, migrations, salvage, schema
 from bridge.history.changes import Changes
+from bridge.history.epochs import Epoch, cutoffs
 
-SCHEMA_VERSION = 1
-SCHEMA = """
-CREATE TABLE layouts (id INTEGER PRIMARY KEY AUTOINCREMENT, digest BLOB NOT NULL UNIQUE, content BLOB NOT NULL);
-CREATE TABLE polls (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, interval REAL NOT NULL, outcome TEXT NOT NULL,
-    message TEXT NOT NULL, seconds REAL NOT NULL, clock REAL);
-CREATE INDEX polls_at ON polls (at);
-CREATE TABLE fresh (
-    poll INTEGER PRIMARY KEY, layout INTEGER NOT NULL REFERENCES layouts (id), numbers BLOB NOT NULL);
-CREATE TABLE blocks (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, start REAL NOT NULL, end REAL NOT NULL, last_poll INTEGER NOT NULL,
-    layout INTEGER NOT NULL REFERENCES layouts (id));
-CREATE TABLE block_columns (
-    block INTEGER NOT NULL REFERENCES blocks (id) ON DELETE CASCADE, name TEXT NOT NULL, numbers BLOB NOT NULL,
-    PRIMARY KEY (block, name)) WITHOUT ROWID;
-CREATE TABLE counters (
-    poll INTEGER PRIMARY KEY, at REAL NOT NULL, layout INTEGER NOT NULL REFERENCES layouts (id),
-    numbers BLOB NOT NULL);
-CREATE TABLE events (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, kind TEXT NOT NULL, provider TEXT NOT NULL,
-    model TEXT NOT NULL,
-    before TEXT NOT NULL, after TEXT NOT NULL, reason TEXT NOT NULL);
-CREATE INDEX events_at ON events (at);
-CREATE INDEX events_of ON events (kind, provider, model, at);
-CREATE TABLE latest (
-    id INTEGER PRIMARY KEY CHECK (id = 1), poll INTEGER NOT NULL, good_at REAL, good_clock REAL, failing_since REAL,
-    snapshot BLOB, memory BLOB);
-"""
+FILE = "history.sqlite"
 LAYOUTS_REMEMBERED = 1_000
 BUSY_TIMEOUT_SECONDS = 5.0
 JOURNAL_BYTES = 8 * 2**20
@@ -53,16 +27,19 @@ class Database:
     """The file in ``data_dir``, made if missing. Any number of threads may use one; each has its own connection."""
 
     def __init__(self, data_dir: Path) -> None:
-        """Open the file. ``damage`` says so when a damaged one was set aside and a fresh one begun.
+        """Open the file. ``damage`` says what was found wrong with it, and what that cost.
 
-        Raises OSError when the folder can't be made or written.
+        Raises OSError or sqlite3.OperationalError when it can't be made or written.
         """
         data_dir.mkdir(parents=True, exist_ok=True)
-        self.path = data_dir / "history.sqlite"
+        self.path = data_dir / FILE
         self.damage = ""
+        self.salvaged = False
+        """True when the file was damaged, and what could be read of it was copied."""
         self.changes = Changes(data_dir / "changes")
         self._local = threading.local()
         self._layouts: dict[int, codec.PollLayout] = {}
+        self._written: tuple[codec.PollLayout, bytes] | None = None
         self._opened: tuple[int, int] | None = None
         with self.opening():
             self._prepare()
@@ -81,6 +58,12 @@ class Database:
             connection.close()
             self._local.connection = None
 
+    def remove(self) -> None:
+        """Take the file away."""
+        self.close()
+        for suffix in ("", "-wal", "-shm"):
+            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+
     def replaced(self) -> bool:
         """True when the file is gone, or another has its name: what is read here is no longer what is written."""
         return self._opened is not None and self._found() != self._opened
@@ -94,28 +77,78 @@ class Database:
         return status.st_dev, status.st_ino
 
     def _prepare(self) -> None:
-        """Make the schema where there is none; set a file aside that is no database or of another version."""
+        """Make the schema where there is none, or of this version; mend what is damaged, or set it aside."""
         self._opened = None
         if not self.path.exists():  # what a file that was taken away has left is not the new one's
             for suffix in ("-wal", "-shm"):
                 self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
         try:
             version = self.connection().execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
-                with self.transaction() as connection:
-                    for statement in SCHEMA.split(";"):
-                        connection.execute(statement)
-                    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            elif version != SCHEMA_VERSION:
-                self.set_aside(f"it has schema {version}, this service writes {SCHEMA_VERSION}")
-            found = self.connection().execute("PRAGMA quick_check(1)").fetchone()[0]
-            if found != "ok":
-                self.set_aside(found)
+            if version > schema.VERSION and self._is_ours():
+                self._go_beside(version)
+                return
+            self._upgrade(version)
+            self._check()
             self._opened = self._found()
         except sqlite3.OperationalError:
             raise
         except (sqlite3.DatabaseError, ValueError, KeyError) as error:
-            self.set_aside(str(error))
+            self._salvage(str(error))
+
+    def _is_ours(self) -> bool:
+        tables = {name for (name,) in self.connection().execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        return not tables or not tables.isdisjoint(("polls", "blocks", "events"))
+
+    def _go_beside(self, version: int) -> None:
+        """Leave a newer version's file as it is, and write another one."""
+        self.close()
+        name, number = self.path.stem.partition("-")[::2]
+        newer, self.path = self.path, self.path.with_name(f"{name}-{int(number or 1) + 1}{self.path.suffix}")
+        self._prepare()
+        said = (
+            f"{newer} was written by a newer version (schema {version}, this one writes {schema.VERSION}) and is left"
+        )
+        self.damage = " ".join((f"{said} untouched; this version goes on in {self.path.name}", self.damage)).rstrip()
+
+    def _upgrade(self, version: int) -> None:
+        """Make the schema, or take it forward from an earlier version."""
+        if version == schema.VERSION:
+            return
+        if not self._is_ours():
+            raise sqlite3.DatabaseError("it is another program's")
+        with self.transaction() as connection:
+            found = connection.execute("PRAGMA user_version").fetchone()[0]
+            if found == 0:
+                for statement in schema.SCHEMA.split(";"):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {schema.VERSION}")
+            else:
+                migrations.migrate(connection, found)
+
+    def _check(self) -> None:
+        """Raises sqlite3.DatabaseError when the file is malformed, or something of the schema is missing."""
+        connection = self.connection()
+        found = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+        if found != "ok":
+            connection.execute("REINDEX")
+            if connection.execute("PRAGMA integrity_check(1)").fetchone()[0] != "ok":
+                raise sqlite3.DatabaseError(found)
+            self.note(0, f"indexes were damaged and made anew ({found})")
+        if missing := schema.missing(connection):
+            raise sqlite3.DatabaseError(f"there is no {', '.join(missing)}")
+
+    def _salvage(self, why: str) -> None:
+        """Take what can be read to a fresh file, and keep the damaged one under another name."""
+        self.close()
+        target = self.path.with_name(f"{self.path.name}.salvaged")
+        if self.damage or not salvage.copy(self.path, target):
+            self.set_aside(why)
+            return
+        aside = self._move_aside()
+        target.rename(self.path)
+        self.damage = f"{self.path} was damaged ({why}), and is kept as {aside}"
+        self._prepare()
+        self.salvaged = True
 
     def set_aside(self, why: str) -> None:
         """Keep the file under another name and begin a fresh one.
@@ -125,14 +158,26 @@ class Database:
         if self.damage:
             raise sqlite3.DatabaseError(f"{self.path}: {why}")
         self.close()
+        aside = self._move_aside()
+        self.damage = f"the history in {self.path} could not be read ({why}); set aside as {aside}, a fresh one begun"
+        self._prepare()
+        self.note(0, self.damage)
+
+    def _move_aside(self) -> str:
+        self._layouts.clear()
         aside = f"{self.path.name}.damaged-{int(time.time())}"
         for suffix in ("", "-wal", "-shm"):
             file = self.path.with_name(self.path.name + suffix)
             if file.exists():
                 file.rename(self.path.with_name(aside + suffix))
-        self._layouts.clear()
-        self.damage = f"the history in {self.path} could not be read ({why}); set aside as {aside}, a fresh one begun"
-        self._prepare()
+        return aside
+
+    def note(self, polls: int, message: str) -> None:
+        """Write down what damage has cost: so many polls, and in words. Every worker tells of it."""
+        with self.transaction() as connection:
+            connection.execute(
+                "INSERT INTO losses (at, polls, message) VALUES (?, ?, ?)", (time.time(), polls, message)
+            )
 
     def connection(self) -> sqlite3.Connection:
         """This thread's connection, in autocommit."""
@@ -175,6 +220,16 @@ class Database:
             finally:
                 connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_SECONDS * 1000:.0f}")
 
+    def epochs(self) -> list[Epoch]:
+        """Each time for which the wall clock was not set, oldest first."""
+        rows = self.connection().execute("SELECT id, first_at, first_steady, shift, steady FROM epochs ORDER BY id")
+        return [Epoch(*row) for row in rows]
+
+    def date(self, connection: sqlite3.Connection) -> None:
+        """Say of all epochs anew which of their polls count: after each that has begun."""
+        found = cutoffs(self.epochs())
+        connection.executemany("UPDATE epochs SET cutoff = ? WHERE id = ?", [(at, id_) for id_, at in found.items()])
+
     def layout_id(self, connection: sqlite3.Connection, content: bytes) -> int:
         """The number of a layout, stored if it is new."""
         digest = hashlib.blake2b(content, digest_size=16).digest()
@@ -184,8 +239,17 @@ class Database:
             return int(cursor.lastrowid or 0)
         return int(row[0])
 
+    def id_of(self, connection: sqlite3.Connection, layout: codec.PollLayout) -> int:
+        """The same of a poll's layout; one like the last is not written out again."""
+        if self._written is None or self._written[0] != layout:
+            self._written = layout, codec.dump_layout(layout)
+        return self.layout_id(connection, self._written[1])
+
     def layout(self, layout_id: int) -> codec.PollLayout:
-        """A layout by its number; numbers are never used again while a worker runs, so it may be remembered."""
+        """A layout by its number; numbers are never used again while a worker runs, so it may be remembered.
+
+        Raises one of ``codec.CORRUPT`` for one that can't be read.
+        """
         layout = self._layouts.get(layout_id)
         if layout is None:
             if len(self._layouts) >= LAYOUTS_REMEMBERED:

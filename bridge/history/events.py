@@ -1,42 +1,42 @@
-"""Recorded events, read so that a question about a range costs what happened around it, not all that ever happened."""
+"""Recorded events that count (see epochs), read so that a range costs what happened around it, not all of them."""
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Collection, Sequence
 
-from bridge.history.database import Database
 from bridge.model import Event
 
 _FIELDS = "at, kind, provider, model, before, after, reason"
-_SUBJECTS = "SELECT DISTINCT provider, model FROM events WHERE kind = :kind"
+_SUBJECTS = "SELECT DISTINCT provider, model FROM counted_events WHERE kind = :kind"
 """Whose events there are: circuits, or the gateway alone."""
 _OF_SUBJECT = "e.kind = :kind AND e.provider = s.provider AND e.model = s.model"
 
 
-def between(database: Database, start: float, end: float, kinds: Sequence[str] = ()) -> list[Event]:
+def between(connection: sqlite3.Connection, start: float, end: float, kinds: Sequence[str] = ()) -> list[Event]:
     """The events from ``start`` to ``end`` (epoch seconds, both included), oldest first; of some kinds, or of all."""
     chosen = f" AND kind IN ({','.join('?' * len(kinds))})" if kinds else ""
-    rows = database.connection().execute(
-        f"SELECT {_FIELDS} FROM events WHERE at BETWEEN ? AND ?{chosen} ORDER BY at, id", (start, end, *kinds)
+    rows = connection.execute(
+        f"SELECT {_FIELDS} FROM counted_events WHERE at BETWEEN ? AND ?{chosen} ORDER BY at, id", (start, end, *kinds)
     )
     return [Event(*row) for row in rows]
 
 
-def from_state(database: Database, start: float, end: float, kind: str) -> list[Event]:
+def from_state(connection: sqlite3.Connection, start: float, end: float, kind: str) -> list[Event]:
     """One kind's events from ``start`` to ``end``, oldest first, after the last one of each circuit before ``start``.
 
     So the state that each circuit was in at ``start`` is among them.
     """
-    rows = database.connection().execute(
-        f"WITH s AS ({_SUBJECTS}), last AS (SELECT (SELECT e.id FROM events e WHERE {_OF_SUBJECT} AND e.at < :start"
-        " ORDER BY e.at DESC, e.id DESC LIMIT 1) AS id FROM s)"
-        f" SELECT {_FIELDS} FROM events WHERE id IN (SELECT id FROM last) ORDER BY at, id",
+    rows = connection.execute(
+        f"WITH s AS ({_SUBJECTS}), last AS (SELECT (SELECT e.id FROM counted_events e WHERE {_OF_SUBJECT}"
+        " AND e.at < :start ORDER BY e.at DESC, e.id DESC LIMIT 1) AS id FROM s)"
+        f" SELECT {_FIELDS} FROM counted_events WHERE id IN (SELECT id FROM last) ORDER BY at, id",
         {"kind": kind, "start": start},
     )
-    return [*(Event(*row) for row in rows), *between(database, start, end, (kind,))]
+    return [*(Event(*row) for row in rows), *between(connection, start, end, (kind,))]
 
 
-def unrest_began(database: Database, start: float, kind: str, out: Collection[str]) -> float:
+def unrest_began(connection: sqlite3.Connection, start: float, kind: str, out: Collection[str]) -> float:
     """When the longest of those outages began that had begun before ``start``; ``start`` when there was none.
 
     An outage lasts from the event that leads into one of the ``out`` states to the one that leads out of them, and goes
@@ -44,19 +44,15 @@ def unrest_began(database: Database, start: float, kind: str, out: Collection[st
     """
     states = ",".join(f"'{state}'" for state in sorted(out))
     calm = (
-        f"SELECT e.at FROM events e WHERE {_OF_SUBJECT} AND e.at < :start AND e.after NOT IN ({states})"
-        " AND NOT EXISTS (SELECT 1 FROM events n WHERE n.kind = e.kind AND n.provider = e.provider"
+        f"SELECT e.at FROM counted_events e WHERE {_OF_SUBJECT} AND e.at < :start AND e.after NOT IN ({states})"
+        " AND NOT EXISTS (SELECT 1 FROM counted_events n WHERE n.kind = e.kind AND n.provider = e.provider"
         f" AND n.model = e.model AND n.at = e.at AND n.id > e.id AND n.after IN ({states}))"
         " ORDER BY e.at DESC, e.id DESC LIMIT 1"
     )
-    row = (
-        database.connection()
-        .execute(
-            f"WITH s AS ({_SUBJECTS}), c AS (SELECT provider, model, ({calm}) AS calm FROM s)"
-            f" SELECT min((SELECT min(e.at) FROM events e WHERE {_OF_SUBJECT.replace('s.', 'c.')}"
-            " AND e.at > coalesce(c.calm, -1) AND e.at < :start)) FROM c",
-            {"kind": kind, "start": start},
-        )
-        .fetchone()
-    )
+    row = connection.execute(
+        f"WITH s AS ({_SUBJECTS}), c AS (SELECT provider, model, ({calm}) AS calm FROM s)"
+        f" SELECT min((SELECT min(e.at) FROM counted_events e WHERE {_OF_SUBJECT.replace('s.', 'c.')}"
+        " AND e.at > coalesce(c.calm, -1) AND e.at < :start)) FROM c",
+        {"kind": kind, "start": start},
+    ).fetchone()
     return start if row[0] is None else float(row[0])

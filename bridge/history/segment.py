@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.history.codec import Floats, PollLayout
+from bridge.history.codec import Level, PollLayout
+from bridge.history.numbers import Floats, decode, encode
 
-FLEET, MODELS, AXIS = "@fleet", "@models", "@axis"
-"""Columns that are no provider metric: fleet metrics, models' error rates, and the axis itself."""
+AXIS = "@axis"
+"""The column that is no metric: the axis itself."""
 KEPT_BYTES = 4 * 2**20
 """A larger column of polls that are not sealed is made anew each time, so that rows stay what they take."""
 AT, INTERVAL, GOOD, SECONDS = range(4)
 """Rows of the axis: epoch seconds, poll interval, 1 for a good poll, and how long the poll took."""
+
+_AXIS_ROWS = 4
+_LENGTHS = struct.Struct(f"<{_AXIS_ROWS}I")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +35,7 @@ class PollRow:
     seconds: float
     layout: PollLayout | None
     numbers: Floats | None
+    epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +48,19 @@ class Segment:
     column: Callable[[str], Floats]
 
 
-def widths(layout: PollLayout) -> dict[str, int]:
-    """Every column's name and width."""
-    return {
-        **dict.fromkeys(layout.metrics, len(layout.providers)),
-        FLEET: len(layout.fleet),
-        MODELS: len(layout.models),
-    }
+def dump_axis(axis: Floats) -> bytes:
+    """An axis, shape (4, polls), as it is stored: each row by itself, as each has decimals of its own."""
+    rows = [encode(row[:, None]) for row in axis]
+    return _LENGTHS.pack(*map(len, rows)) + b"".join(rows)
+
+
+def load_axis(content: bytes, polls: int) -> Floats:
+    """The axis that was stored. Raises one of ``CORRUPT``."""
+    start, axis = _LENGTHS.size, np.empty((_AXIS_ROWS, polls))
+    for row, length in enumerate(_LENGTHS.unpack_from(content)):
+        axis[row] = decode(content[start : start + length], polls, 1)[:, 0]
+        start += length
+    return axis
 
 
 def of_rows(rows: Sequence[PollRow]) -> Segment:
@@ -55,10 +68,9 @@ def of_rows(rows: Sequence[PollRow]) -> Segment:
     # Most rows share one object, and the names of ten thousand models take a while to compare.
     layouts = dict.fromkeys({id(row.layout): row.layout for row in rows if row.layout is not None}.values())
     layout = PollLayout(
-        providers=tuple(sorted({provider for one in layouts for provider in one.providers})),
-        models=tuple(sorted({model for one in layouts for model in one.models})),
-        metrics=_joined([one.metrics for one in layouts]),
-        fleet=_joined([one.fleet for one in layouts]),
+        _joined([one.provider for one in layouts]),
+        _joined([one.fleet for one in layouts]),
+        _joined([one.model for one in layouts]),
     )
     axis = np.array([(row.at, row.interval, row.good, row.seconds) for row in rows], dtype=np.float64).reshape(-1, 4).T
     by_object: dict[int, list[int]] = {}
@@ -68,7 +80,7 @@ def of_rows(rows: Sequence[PollRow]) -> Segment:
     for places in by_object.values():
         if (one := rows[places[0]].layout) is not None:
             of_layout[one] += places
-    width_of, made = widths(layout), dict[str, Floats]()
+    width_of, made = layout.widths, dict[str, Floats]()
 
     def column(name: str) -> Floats:
         if name in made:
@@ -84,8 +96,12 @@ def of_rows(rows: Sequence[PollRow]) -> Segment:
     return Segment(layout, axis, column)
 
 
-def _joined(names: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name for some in names for name in some))
+def _joined(levels: Sequence[Level[Any]]) -> Level[Any]:
+    """All names of these levels in order, and all metrics."""
+    return Level(
+        tuple(sorted({name for level in levels for name in level.names})),
+        tuple(dict.fromkeys(metric for level in levels for metric in level.metrics)),
+    )
 
 
 def _spread(
@@ -98,16 +114,17 @@ def _spread(
 ) -> None:
     """Put the polls of one layout into a column of the joint one."""
     start = 0
-    for its_name, width in widths(one).items():
-        if its_name == name:
-            targets = {FLEET: (layout.fleet, one.fleet), MODELS: (layout.models, one.models)}
-            everyone, its_own = targets.get(name, (layout.providers, one.providers))
+    for joint, level in zip(layout.levels, one.levels, strict=True):
+        width = len(level.names)
+        if name in level.metrics:
+            start += width * level.metrics.index(name)
             values = np.stack([some[start : start + width] for some in numbers])
-            if its_own == everyone:
+            if level.names == joint.names:
                 column[places] = values
             else:
-                column[np.ix_(places, np.array(_places(everyone, its_own), dtype=np.int64))] = values
-        start += width
+                column[np.ix_(places, np.array(_places(joint.names, level.names), dtype=np.int64))] = values
+            return
+        start += width * len(level.metrics)
 
 
 def _places(all_names: Sequence[object], names: Sequence[object]) -> list[int]:

@@ -23,14 +23,17 @@ def measure(database: Database) -> HistorySize:
     """The size of a history. Raises sqlite3.Error when it cannot be read.
 
     Polls are numbered without gaps and removed from the oldest on, so the first and the last number tell how many
-    there are: two looks into an index, where counting would read all of it.
+    there are, less those that damage has cost: looks into an index, where counting would read all of it.
     """
-    first, last, events = (
+    first, last, events, lost = (
         database.connection()
-        .execute("SELECT (SELECT min(id) FROM polls), (SELECT max(id) FROM polls), (SELECT max(id) FROM events)")
+        .execute(
+            "SELECT (SELECT min(id) FROM polls), (SELECT max(id) FROM polls), (SELECT max(id) FROM events),"
+            " (SELECT coalesce(sum(polls), 0) FROM losses)"
+        )
         .fetchone()
     )
-    return HistorySize(0 if first is None else last - first + 1, events or 0, _bytes(database))
+    return HistorySize(0 if first is None else max(0, last - first + 1 - lost), events or 0, _bytes(database))
 
 
 def _bytes(database: Database) -> int:

@@ -12,6 +12,7 @@ import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -21,6 +22,13 @@ from bridge.model import Poll, Reading, Snapshot
 MEMORY = Path("/dev/shm")  # noqa: S108 (files in it are made with mkstemp, and only the owner's are read)
 
 
+def in_memory(data_dir: Path) -> Path:
+    """A name that only this user's services with this data folder use, in a folder in memory where there is one."""
+    folder = MEMORY if os.access(MEMORY, os.W_OK) else Path(tempfile.gettempdir())
+    digest = hashlib.blake2b(os.fsencode(data_dir.resolve()), digest_size=8).hexdigest()
+    return folder / f"provider-health-bridge-{os.getuid()}-{digest}"
+
+
 @dataclass(frozen=True, slots=True)
 class Spared:
     """The newest state, and why it does not stand in the log."""
@@ -28,7 +36,7 @@ class Spared:
     poll: Poll
     snapshot: Snapshot | None
     failing_since: float | None
-    good_clock: float | None
+    good_reading: Reading | None
     why: str
 
 
@@ -36,15 +44,14 @@ class Spare:
     """The file that goes with one data folder."""
 
     def __init__(self, data_dir: Path) -> None:
-        folder = MEMORY if os.access(MEMORY, os.W_OK) else Path(tempfile.gettempdir())
-        digest = hashlib.blake2b(os.fsencode(data_dir.resolve()), digest_size=8).hexdigest()
-        self.path = folder / f"provider-health-bridge-{os.getuid()}-{digest}"
+        self.path = in_memory(data_dir)
 
     def write(self, state: Spared) -> None:
         """Put the newest state there. Raises OSError when there is no room for that either."""
         snapshot = None if state.snapshot is None else codec.dump_snapshot(state.snapshot).hex()
-        fields = [state.poll, snapshot, state.failing_since, state.good_clock, state.why]
-        content = orjson.dumps(fields, default=codec.plain)
+        content = orjson.dumps(
+            [state.poll, snapshot, state.failing_since, state.good_reading, state.why], default=codec.plain
+        )
         descriptor, name = tempfile.mkstemp(prefix=f"{self.path.name}.", dir=self.path.parent)
         try:
             with os.fdopen(descriptor, "wb") as file:
@@ -59,8 +66,8 @@ class Spare:
         try:
             poll, snapshot, *rest = orjson.loads(self._content())
             known = None if snapshot is None else codec.load_snapshot(bytes.fromhex(snapshot))
-            reading = None if poll["reading"] is None else Reading(*poll["reading"])
-            return Spared(Poll(**{**poll, "reading": reading}), known, *rest)
+            failing_since, good_reading, why = rest
+            return Spared(_poll(poll), known, failing_since, Reading(*good_reading) if good_reading else None, why)
         except OSError:
             return None
         except codec.CORRUPT:
@@ -81,3 +88,8 @@ class Spare:
             return os.read(descriptor, status.st_size)
         finally:
             os.close(descriptor)
+
+
+def _poll(fields: dict[str, Any]) -> Poll:
+    reading = fields.get("reading")
+    return codec.known(Poll, {**fields, "reading": Reading(*reading) if reading else None})

@@ -9,21 +9,22 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import orjson
+import structlog
+
 from bridge.health.memory import Memory
-from bridge.history import checkpoint, codec, events
+from bridge.history import checkpoint, codec, events, mending, place, retention
 from bridge.history.blocks import History, seal
 from bridge.history.codec import Floats, PollLayout
 from bridge.history.columns import GAP_INTERVALS, Columns
-from bridge.history.database import Database
+from bridge.history.epochs import Epoch
 from bridge.history.spare import Spare
-from bridge.model import Event, Poll, Snapshot
+from bridge.model import Event, Moment, Poll, Reading, Snapshot
 
-PRUNED_AT_ONCE = 100
-"""Rows that one poll removes at most, so that pruning never holds an answer up."""
-LAYOUTS_PRUNED_EVERY = 100
+log = structlog.get_logger("bridge.history")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +38,10 @@ class Latest:
     """The last good poll's; None when there never was one."""
     failing_since: float | None
     """When the first of the failed polls in a row was; None while polls succeed."""
-    good_clock: float | None = None
-    """What the clock said at the last good poll, where that is not its time."""
+    good_reading: Reading | None = None
+    """The clocks at the last good poll; None where they were not written down."""
     unwritten: str = ""
     """Why the log does not hold this poll; empty for one that it holds."""
-
-    @property
-    def good_seen_at(self) -> float | None:
-        """When the last good poll was, by the clock; None when there never was one."""
-        return self.snapshot.at if self.snapshot and self.good_clock is None else self.good_clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,30 +58,24 @@ class Store:
     """The log in ``data_dir``, made if missing. Any number of threads may use one; each has its own connection."""
 
     def __init__(self, data_dir: Path, *, retention_seconds: float) -> None:
-        """Open the log. ``damage`` says so when a damaged file was set aside and a fresh one begun.
+        """Open the log; in memory where ``data_dir`` cannot be used. ``damage`` says what was wrong with a file.
 
-        Raises OSError when the folder can't be made or written.
+        Raises OSError or sqlite3.OperationalError when there is no room in memory either.
         """
-        self.database = Database(data_dir)
+        self._place = place.Place(data_dir)
+        self.database = self._place.open()
         self.history = History(self.database)
         self.spare = Spare(data_dir)
         self._retention_seconds = retention_seconds
         self._cached: Latest | None = None
-        self._counter_layouts = checkpoint.CounterLayouts()
         self._lock = threading.Lock()
-        with self.database.opening():
-            self._check()
-
-    def _check(self) -> None:
-        """Set a file aside that holds what cannot be understood."""
-        try:
-            self.latest()
-            row = self.database.connection().execute("SELECT memory FROM latest").fetchone()
-            if row is not None and row[0] is not None:
-                checkpoint.load(row[0], ())
-        except codec.CORRUPT as error:
-            self._cached = None
-            self.database.set_aside(f"its newest state: {type(error).__name__}: {error}")
+        self._pruning = retention.Pruning(self.database, retention_seconds)
+        self._scrubbed: int | None = 0
+        self._counter_layouts = checkpoint.CounterLayouts()
+        self.damage = self.database.damage
+        """What was wrong with the file when it was opened, and what that cost; empty when nothing was."""
+        if self.database.salvaged:
+            self.damage += f": {mending.tidy(self.database)} polls lost"
 
     @property
     def path(self) -> Path:
@@ -98,9 +88,9 @@ class Store:
         return self._retention_seconds
 
     @property
-    def damage(self) -> str:
-        """What was wrong with a file that was set aside; empty when none was."""
-        return self.database.damage
+    def unusable(self) -> str:
+        """Why the log is in memory, and not in its folder; empty when it is not."""
+        return self._place.unusable
 
     def close(self) -> None:
         """Close this thread's connection."""
@@ -120,50 +110,130 @@ class Store:
             self.database.changes.seen(number)
             return cached
         known = cached.snapshot if cached is not None else None
-        wanted = "NULL" if known is not None and known.at == row[1] else "l.snapshot"
-        poll_id, failing_since, good_clock, content, *poll = connection.execute(
-            f"SELECT l.poll, l.failing_since, l.good_clock, {wanted}, p.at, p.interval, p.outcome, p.message,"
-            " p.seconds, p.clock FROM latest l JOIN polls p ON p.id = l.poll"
-        ).fetchone()
-        snapshot = codec.load_snapshot(content) if content is not None else known
-        found = Latest(poll_id, Poll(*poll), snapshot, failing_since, good_clock)
+        found = self._newest(known if known is not None and known.at == row[1] else None)
         with self._lock:
-            if self._cached is None or self._cached.poll_id < poll_id:
+            if found is not None and (self._cached is None or self._cached.poll_id < found.poll_id):
                 self._cached = found
             self.database.changes.seen(number)
             return self._cached
 
+    def _newest(self, known: Snapshot | None) -> Latest | None:
+        """The newest state; ``known`` is its snapshot where that was read before. None for one that cannot be read."""
+        wanted = "NULL" if known is not None else "l.snapshot"
+        row = (
+            self.database.connection()
+            .execute(
+                f"SELECT l.poll, l.failing_since, l.good_reading, {wanted}, p.at, p.interval, p.outcome, p.message,"
+                " p.seconds, coalesce(p.steady, p.at), p.epoch, l.reading FROM latest l JOIN polls p ON p.id = l.poll"
+            )
+            .fetchone()
+        )
+        if row is None:
+            return None
+        poll_id, failing_since, good_reading, content, *fields, steady, epoch, reading = row
+        try:
+            at, interval, outcome, message, seconds = fields
+            poll = Poll(
+                at=float(at),
+                interval=float(interval),
+                outcome=outcome,
+                message=message,
+                seconds=float(seconds),
+                steady=float(steady),
+                epoch=epoch,
+                reading=_reading(reading),
+            )
+        except codec.CORRUPT:
+            return None
+        snapshot = known
+        if content is not None:
+            try:
+                snapshot = codec.load_snapshot(content)
+            except codec.CORRUPT as error:  # costs the last good poll's values, until the next one
+                log.error("snapshot_lost", message=f"the newest state could not be read: {error!r}")
+        if snapshot is not None and (losses := self._losses(poll.at)):
+            snapshot = replace(snapshot, notices=tuple(dict.fromkeys((*snapshot.notices, *losses))))
+        return Latest(poll_id, poll, snapshot, failing_since, _reading(good_reading), self.unusable)
+
+    def _losses(self, at: float) -> list[str]:
+        """What damage has cost of the history that is kept, the last of it in words."""
+        rows = self.database.connection().execute(
+            "SELECT message FROM losses WHERE at > ? ORDER BY id DESC LIMIT 3", (at - self._retention_seconds,)
+        )
+        return [f"damaged history: {message}" for (message,) in rows]
+
     def state(self, now: float) -> Latest | None:
         """The newest state at ``now``, also where the log could not be written."""
         latest = self.latest()
-        if latest is not None and abs(now - latest.poll.seen_at) <= GAP_INTERVALS * latest.poll.interval:
+        if latest is not None and abs(now - latest.poll.at) <= GAP_INTERVALS * latest.poll.interval:
             return latest
         spared = self.spare.read()
-        if spared is None or (latest is not None and spared.poll.at <= latest.poll.at):
+        if spared is None or (latest is not None and spared.poll.steady <= latest.poll.steady):
             return latest
         poll_id = latest.poll_id if latest is not None else 0
-        return Latest(poll_id, spared.poll, spared.snapshot, spared.failing_since, spared.good_clock, spared.why)
+        return Latest(poll_id, spared.poll, spared.snapshot, spared.failing_since, spared.good_reading, spared.why)
 
     def memory(self) -> Memory:
-        """What the next poll needs to go on where the last one stood; an empty memory for an empty log."""
-        return checkpoint.read(self.database)
+        """What the next poll needs to go on where the last one stood; an empty memory for an empty log.
 
-    def columns(self, start: float, end: float) -> Columns:
-        """The recorded polls from ``start`` to ``end`` (epoch seconds, both included) as columns."""
+        For the process that polls: what is damaged is taken out first. A checkpoint that cannot be read is lost alone.
+        """
+        try:
+            mending.tidy(self.database)
+        except sqlite3.OperationalError as error:  # locked, or no room: what is whole can be read all the same
+            log.warning("history_not_mended", message=f"damage is not looked for: {error}")
+        try:
+            return checkpoint.read(self.database)
+        except codec.CORRUPT:
+            mending.tidy_counters(self.database)
+        try:
+            return checkpoint.read(self.database)
+        except codec.CORRUPT as error:
+            why = f"what windows and breakers go on from could not be read, they begin anew: {type(error).__name__}"
+            log.error("memory_lost", message=f"{why}: {error}")
+            with self.database.transaction() as connection:
+                connection.execute("UPDATE latest SET memory = NULL")
+                connection.execute("DELETE FROM counters")
+            self.database.note(0, why)
+            return Memory()
+
+    def epochs(self) -> list[Epoch]:
+        """Each time for which the wall clock was not set, oldest first."""
+        return self.database.epochs()
+
+    def set_apart(self) -> int:
+        """How many recorded polls do not count, as a wrong clock dated them."""
+        row = self.database.connection().execute(
+            "SELECT count(*) FROM polls p JOIN epochs e ON e.id = p.epoch AND p.at >= e.cutoff WHERE e.cutoff < 9e999"
+        )
+        return int(row.fetchone()[0])
+
+    def columns(self, start: float, end: float, now: float | None = None) -> Columns:
+        """The recorded polls from ``start`` to ``end`` (epoch seconds, both included) as columns.
+
+        Of ``now`` on what is older than the retention is not given, whether or not it was removed.
+        """
         latest = self.latest()
-        return self.history.columns(start, end, latest.poll_id if latest else 0)
+        kept = start if now is None else max(start, now - self._retention_seconds)
+        return self.history.columns(kept, end, latest.poll_id if latest else 0)
+
+    def first_at(self, now: float) -> float | None:
+        """When the oldest poll was that is given at ``now``; None when there is none."""
+        latest = self.latest()
+        return self.history.first_at(latest.poll_id, now - self._retention_seconds) if latest else None
 
     def events(self, start: float, end: float, kinds: Sequence[str] = ()) -> list[Event]:
         """The events from ``start`` to ``end`` (both included), oldest first; of some kinds, or of all."""
-        return events.between(self.database, start, end, kinds)
+        return events.between(self.database.connection(), start, end, kinds)
 
     def events_from_state(self, start: float, end: float, kind: str) -> list[Event]:
         """One kind's events in a range, after the last one of each circuit before it: the state it was in."""
-        return events.from_state(self.database, start, end, kind)
+        return events.from_state(self.database.connection(), start, end, kind)
 
     def events_from_outages(self, start: float, end: float, kind: str, out: Collection[str]) -> list[Event]:
         """The same from where every outage began that lasted at ``start``; ``out`` are the states they consist of."""
-        return events.from_state(self.database, events.unrest_began(self.database, start, kind, out), end, kind)
+        connection = self.database.connection()
+        return events.from_state(connection, events.unrest_began(connection, start, kind, out), end, kind)
 
     # Writing
 
@@ -182,30 +252,40 @@ class Store:
         ``earlier`` are polls that could not be written in their time, oldest first. Raises sqlite3.Error when it is not
         possible now either (a full disk, for one).
         """
-        with self.database.transaction() as connection:
+        with self._counter_layouts.kept_if_written(), self.database.transaction() as connection:
             for one in earlier:
                 self._insert(connection, one)
             numbers = (None, None) if snapshot is None else codec.poll_numbers(snapshot)
             poll_id = self._insert(connection, Unwritten(poll, *numbers))
+            epoch_of = {one.poll.at: one.poll for one in earlier}
             connection.executemany(
-                "INSERT INTO events (at, kind, provider, model, before, after, reason) VALUES (?,?,?,?,?,?,?)",
-                [(e.at, e.kind, e.provider, e.model, e.before, e.after, e.reason) for e in events],
+                "INSERT INTO events (at, steady, epoch, kind, provider, model, before, after, reason)"
+                " VALUES (?,?,?,?,?,?,?,?,?)",
+                [
+                    (e.at, of.steady, of.epoch, e.kind, e.provider, e.model, e.before, e.after, e.reason)
+                    for e in events
+                    for of in (epoch_of.get(e.at, poll),)
+                ],
             )
+            reading = _written(poll.reading)
             if snapshot is None or memory is None:
                 connection.execute(
-                    "INSERT INTO latest (id, poll, failing_since) VALUES (1, ?, ?)"
-                    " ON CONFLICT (id) DO UPDATE SET poll = excluded.poll, failing_since = excluded.failing_since",
-                    (poll_id, failing_since),
+                    "INSERT INTO latest (id, poll, failing_since, reading) VALUES (1, ?, ?, ?)"
+                    " ON CONFLICT (id) DO UPDATE SET poll = excluded.poll, failing_since = excluded.failing_since,"
+                    " reading = excluded.reading",
+                    (poll_id, failing_since, reading),
                 )
             else:
                 connection.execute(
-                    "INSERT OR REPLACE INTO latest (id, poll, good_at, good_clock, failing_since, snapshot, memory)"
-                    " VALUES (1, ?, ?, ?, ?, ?, ?)",
+                    "INSERT OR REPLACE INTO latest"
+                    " (id, poll, good_at, failing_since, reading, good_reading, snapshot, memory)"
+                    " VALUES (1, ?, ?, ?, ?, ?, ?, ?)",
                     (
                         poll_id,
                         snapshot.at,
-                        poll.clock,
                         failing_since,
+                        reading,
+                        reading,
                         codec.dump_snapshot(snapshot),
                         checkpoint.write(connection, self.database, self._counter_layouts, poll_id, memory),
                     ),
@@ -215,46 +295,53 @@ class Store:
         """Write down what is to be read over time; the poll's number."""
         poll = one.poll
         poll_id = connection.execute(
-            "INSERT INTO polls (at, interval, outcome, message, seconds, clock) VALUES (?, ?, ?, ?, ?, ?)",
-            (poll.at, poll.interval, poll.outcome, poll.message, poll.seconds, poll.clock),
+            "INSERT INTO polls (at, steady, epoch, interval, outcome, message, seconds) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (poll.at, poll.steady, poll.epoch, poll.interval, poll.outcome, poll.message, poll.seconds),
         ).lastrowid
         if one.layout is not None and one.numbers is not None:
-            layout = self.database.layout_id(connection, codec.dump_layout(one.layout))
+            layout = self.database.id_of(connection, one.layout)
             connection.execute(
                 "INSERT INTO fresh (poll, layout, numbers) VALUES (?, ?, ?)", (poll_id, layout, codec.pack(one.numbers))
             )
+        self._date(connection, poll)
         return int(poll_id or 0)
 
-    def maintain(self, now: float) -> None:
-        """Remove a little of what is too old at ``now``, and seal what can be. After every poll; small steps.
+    def _date(self, connection: sqlite3.Connection, poll: Poll) -> None:
+        """Keep the poll's epoch up to date. With the first poll of one it may turn out which others count."""
+        shift = poll.at - poll.steady
+        updated = connection.execute(
+            "UPDATE epochs SET shift = ?, steady = ? WHERE id = ?", (shift, poll.steady, poll.epoch)
+        )
+        if updated.rowcount:
+            return
+        connection.execute(
+            "INSERT INTO epochs (id, first_at, first_steady, shift, steady, cutoff) VALUES (?, ?, ?, ?, ?, 9e999)",
+            (poll.epoch, poll.at, poll.steady, shift, poll.steady),
+        )
+        self.database.date(connection)
 
-        Raises sqlite3.Error when the file cannot be written: nothing is lost by that.
+    def maintain(self, now: Moment) -> None:
+        """Remove a little of what is too old at ``now``, seal what can be, and look for damage. After every poll.
+
+        Raises sqlite3.Error when the file cannot be written: nothing is lost by that. Raises place.MovedError where the
+        log was in memory and its folder can be used again: this store is of no more use then.
         """
-        with self.database.transaction() as connection:
-            self._prune(connection, now)
+        self._pruning.step(now)
         seal(self.database)
+        if self._scrubbed is not None:
+            self._scrubbed = mending.scrub(self.database, self._scrubbed)
         self.database.shorten_journal()
+        self._place.try_again(self.database)
 
-    def _prune(self, connection: sqlite3.Connection, now: float) -> None:
-        """Remove a little of what is too old. The last event of each circuit that is not gone stays: it still holds."""
-        old = now - self._retention_seconds
-        limit = f"LIMIT {PRUNED_AT_ONCE}"
-        of_same = "SELECT 1 FROM events o WHERE o.kind = e.kind AND o.provider = e.provider AND o.model = e.model"
-        connection.execute(
-            "DELETE FROM block_columns WHERE block IN (SELECT id FROM blocks WHERE end < ? LIMIT 1)", (old,)
-        )
-        connection.execute("DELETE FROM blocks WHERE id IN (SELECT id FROM blocks WHERE end < ? LIMIT 1)", (old,))
-        connection.execute(f"DELETE FROM polls WHERE id IN (SELECT id FROM polls WHERE at < ? {limit})", (old,))
-        connection.execute("DELETE FROM fresh WHERE poll < (SELECT min(id) FROM polls)")
-        connection.execute(
-            "DELETE FROM events WHERE id IN (SELECT e.id FROM events e WHERE e.at < ?"
-            f" AND (e.kind IN ('status', 'roster') OR EXISTS ({of_same} AND o.id > e.id)"
-            f" OR (e.kind = 'circuit' AND e.after = '' AND NOT EXISTS ({of_same} AND o.id < e.id))) {limit})",
-            (old,),
-        )
-        newest = connection.execute("SELECT max(id) FROM polls").fetchone()[0]
-        if newest is not None and newest % LAYOUTS_PRUNED_EVERY == 0:
-            connection.execute(
-                "DELETE FROM layouts WHERE id NOT IN (SELECT layout FROM fresh)"
-                " AND id NOT IN (SELECT layout FROM counters) AND id NOT IN (SELECT layout FROM blocks)"
-            )
+
+def _written(reading: Reading | None) -> str | None:
+    return None if reading is None else orjson.dumps(list(reading)).decode()
+
+
+def _reading(content: str | None) -> Reading | None:
+    """The reading that was written; None for none, and for what is none."""
+    try:
+        wall, steady, boot = orjson.loads(content or "null")
+        return Reading(float(wall), float(steady), str(boot))
+    except codec.CORRUPT:
+        return None

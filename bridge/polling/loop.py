@@ -199,10 +199,10 @@ class Poller:
                 log.info("log_written_again", message=f"{len(self._unwritten)} polls were written down belatedly")
                 self._store.spare.clear()
             self._events, self._unwritten = [], []
-            self._maintain(poll.at)
+            self._maintain(Moment(poll.at, poll.steady))
         self._say(poll, snapshot)
 
-    def _maintain(self, now: float) -> None:
+    def _maintain(self, now: Moment) -> None:
         try:
             self._store.maintain(now)
         except sqlite3.Error as error:
@@ -218,11 +218,11 @@ class Poller:
         self._unwritten = [*self._unwritten, Unwritten(poll, layout, numbers)][-MAX_POLLS_KEPT:]
         if snapshot is None:
             latest = self._store.state(poll.at)
-            known, good_clock = (latest.snapshot, latest.good_clock) if latest else (None, None)
+            known, good = (latest.snapshot, latest.good_reading) if latest else (None, None)
         else:
-            known, good_clock = snapshot, None
+            known, good = snapshot, poll.reading
         try:
-            self._store.spare.write(Spared(poll, known, self._failing_since, good_clock, f"{path}: {error}"))
+            self._store.spare.write(Spared(poll, known, self._failing_since, good, f"{path}: {error}"))
         except OSError as failed:
             log.error("state_not_shared", message=f"the workers cannot be told of this poll: {failed}")
 

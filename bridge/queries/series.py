@@ -9,10 +9,9 @@ from functools import cached_property
 import numpy as np
 
 from bridge.history.codec import Floats
-from bridge.history.columns import Columns, Picks, TooManyValuesError
+from bridge.history.columns import Columns, TooManyValuesError
 from bridge.history.remote import RemoteHistory
 from bridge.history.store import Store
-from bridge.model import Key
 from bridge.queries.catalog import STATUS_WORDS, Metric
 from bridge.queries.older import Grid, Older, joined
 from bridge.queries.targets import Matcher, Target, TargetError
@@ -64,6 +63,7 @@ class Recorded:
     ) -> None:
         """``remote`` is asked for what is older than ``store``; ``targets`` share the points of one answer."""
         self._store = store
+        self._now = now
         self._end = min(span.end, now)
         self._span = span
         self._steps = steps
@@ -73,7 +73,7 @@ class Recorded:
     @cached_property
     def columns(self) -> Columns:
         """The polls of the range."""
-        return self._store.columns(self._span.start, self._end)
+        return self._store.columns(self._span.start, self._end, self._now)
 
     @property
     def troubles(self) -> Sequence[str]:
@@ -103,8 +103,7 @@ class Recorded:
 
     def _older_part(self, remote: RemoteHistory) -> Older | None:
         """The part of the range before the first recorded poll; None when there is none."""
-        latest = self._store.latest()
-        first = self._store.history.first_at(latest.poll_id) if latest else None
+        first = self._store.first_at(self._now)
         # Answers are in whole milliseconds, so a sample in the first poll's own would double it.
         end = self._end if first is None else min(self._end, (round(first * 1000) - 1) / 1000)
         if end < self._span.start:
@@ -135,8 +134,8 @@ class Recorded:
             )
             return [{"provider": provider} for provider in providers], values
         if metric.level == "model":
-            keys, values = self._of_models(
-                metric, lambda key: wanted({"provider": key.provider, "model": key.model}, target, filters)
+            keys, values = axis.of_models(
+                metric.name, lambda key: wanted({"provider": key.provider, "model": key.model}, target, filters)
             )
             return [{"provider": key.provider, "model": key.model} for key in keys], values
         if metric.level == "status":
@@ -157,12 +156,6 @@ class Recorded:
             age = axis.times - last_good
             return np.where(axis.polled & np.isfinite(age), age, np.nan)
         return axis.of_fleet(metric.name)
-
-    def _of_models(self, metric: Metric, picks: Picks[Key]) -> tuple[tuple[Key, ...], Floats]:
-        if metric.name == "model_error_rate":
-            return self.columns.of_models(picks)
-        events = self._store.events_from_state(self._span.start, self._end, "circuit")
-        return self.columns.circuit_states([event for event in events if event.model], picks)
 
     def _thinned(
         self, times: Floats, values: Floats, chosen: Sequence[int], metric: Metric

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from bridge.clock import passed
 from bridge.history.store import Latest
-from bridge.model import Circuit, CircuitState, Poll, Snapshot, Status, Verdict
+from bridge.model import Circuit, CircuitState, Poll, Reading, Snapshot, Status, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,8 @@ class View:
     now: float
     latest: Latest | None
     stale_after_seconds: float
+    reading: Reading | None = None
+    """Both clocks at ``now``; without it, ages go by the wall clock."""
 
     @property
     def snapshot(self) -> Snapshot | None:
@@ -30,8 +33,10 @@ class View:
     @property
     def age_seconds(self) -> float | None:
         """Age of the last good poll; None when there never was one."""
-        good = self.latest.good_seen_at if self.latest else None
-        return None if good is None else max(0.0, self.now - good)
+        latest = self.latest
+        if latest is None or latest.snapshot is None:
+            return None
+        return max(0.0, self._passed(latest.good_reading, latest.snapshot.at))
 
     @property
     def stale(self) -> bool:
@@ -41,9 +46,17 @@ class View:
 
     @property
     def _clock_set_back(self) -> bool:
-        """True when the last good poll is in the future: until the next one nobody knows how old it is."""
+        """True when the last good poll is in the future: until the next one nothing says how old it is."""
         latest = self.latest
-        return bool(latest and latest.good_seen_at and latest.good_seen_at - self.now > latest.poll.interval)
+        if latest is None or latest.snapshot is None:
+            return False
+        return self._passed(latest.good_reading, latest.snapshot.at) < -latest.poll.interval
+
+    def _passed(self, since: Reading | None, at: float) -> float:
+        """Seconds since a poll, however the wall clock was set in between; ``at``: its date, for want of a reading."""
+        if since is None:
+            return self.now - at
+        return passed(since, self.reading or Reading(self.now, 0.0, ""))
 
     @property
     def at(self) -> float:
@@ -53,7 +66,9 @@ class View:
     @property
     def gateway_up(self) -> float | None:
         """1 when the last poll succeeded, 0 when it failed; None when nobody has polled lately."""
-        if self.poll is None or abs(self.now - self.poll.seen_at) > self.stale_after_seconds + self.poll.interval:
+        if self.poll is None:
+            return None
+        if abs(self._passed(self.poll.reading, self.poll.at)) > self.stale_after_seconds + self.poll.interval:
             return None
         return 1.0 if self.poll.good else 0.0
 
@@ -68,9 +83,10 @@ class View:
             nothing = "; nothing was ever read" if self.snapshot is None else ""
             return f"gateway unreachable since {since}: {poll.message} [{poll.outcome}]{nothing}"
         if self._clock_set_back:
-            return f"the clock was set back: the last poll says {clock(poll.seen_at)}, which is yet to come"
+            return f"the clock was set back: the last poll says {clock(poll.at)}, which is yet to come"
         if self.stale:
-            return f"no poll since {clock(poll.at)} ({duration(self.now - poll.at)}): the poller is not running"
+            age = duration(self._passed(poll.reading, poll.at))
+            return f"no poll since {clock(poll.at)} ({age}): the poller is not running"
         if latest.unwritten:
             return f"the history is not being written, ranges end early: {latest.unwritten}"
         return ""

@@ -16,7 +16,7 @@ from bridge.gateway.dialect_file import builtin
 from bridge.settings import Settings
 from tests.gateway.hostile import answer, gateway
 from tests.one_poller import polled as poll
-from tests.one_poller import poller_in
+from tests.one_poller import poller_in, reads
 
 PROJECT = Path(__file__).parents[2]
 CAPTURES = PROJECT.parent / "shared/captures"
@@ -44,7 +44,7 @@ def polled(tmp_path: Path, *bodies: bytes, dialect: str = "auto") -> Iterator[Fl
     with gateway(*(answer(200, body) for body in bodies)) as upstream:
         url = f"http://127.0.0.1:{upstream.port}"
         settings = Settings(url, metrics_path="/metrics", data_dir=tmp_path / "data", dialect=dialect)
-        app = create_app(settings, clock=lambda: now[0])
+        app = create_app(settings, clock=reads(lambda: now[0]))
         bridge = app.extensions["bridge"]
         for _ in bodies:
             now[0] += 15

@@ -19,7 +19,7 @@ from bridge.policy import Policy
 from bridge.queries.catalog import METRICS, TABLES
 from bridge.settings import Settings
 from tests.gateway.hostile import answer, gateway
-from tests.one_poller import polled, poller_in
+from tests.one_poller import polled, poller_in, reads
 
 A, B, C = "gsk_Aa1x", "gsk_Bb2y", "csk-Cc3z"
 """The first characters of three keys, as Deeppin shows them."""
@@ -201,7 +201,7 @@ class TestKeys:
         now = [1_795_000_000.0]
         with gateway(*(answer(200, body) for body in DAY_OF_GROQ.values())) as upstream:
             settings = Settings(f"http://127.0.0.1:{upstream.port}", metrics_path="/metrics", data_dir=tmp_path)
-            app = create_app(settings, clock=lambda: now[0])
+            app = create_app(settings, clock=reads(lambda: now[0]))
             bridge = app.extensions["bridge"]
             for _ in DAY_OF_GROQ:
                 now[0] += 15

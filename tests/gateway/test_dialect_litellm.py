@@ -26,7 +26,7 @@ from bridge.policy import Policy
 from bridge.queries.catalog import METRICS, OLD_NAMES, TABLES
 from bridge.settings import Settings
 from tests.gateway.hostile import answer, gateway
-from tests.one_poller import polled, poller_in
+from tests.one_poller import polled, poller_in, reads
 
 PROJECT = Path(__file__).parents[2]
 CAPTURES = PROJECT.parent / "shared/captures/litellm"
@@ -283,7 +283,7 @@ class Clock:
 
 def bridge_of(port: int, data_dir: Path, clock: Clock) -> Flask:
     url = f"http://127.0.0.1:{port}"
-    return create_app(Settings(gateway_url=url, metrics_path="/metrics", data_dir=data_dir), clock=clock)
+    return create_app(Settings(gateway_url=url, metrics_path="/metrics", data_dir=data_dir), clock=reads(clock))
 
 
 def poll(app: Flask, clock: Clock, at: float) -> None:

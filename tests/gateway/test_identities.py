@@ -15,7 +15,7 @@ from bridge.gateway.translate import Translator
 from bridge.model import Key, Signals
 from bridge.settings import Settings
 from tests.gateway.hostile import answer, gateway
-from tests.one_poller import polled, poller_in
+from tests.one_poller import polled, poller_in, reads
 
 ONE, TWO, THREE = ("gw", "id-1"), ("gw", "id-2"), ("gw", "id-3")
 SWIFT = Key("acme", "swift")
@@ -148,7 +148,7 @@ class TestGateway:
             settings = Settings(f"http://127.0.0.1:{upstream.port}", metrics_path="/metrics", data_dir=tmp_path)
             for poll in range(3):
                 if poll in (0, 2):
-                    app = create_app(settings, clock=lambda: now[0])
+                    app = create_app(settings, clock=reads(lambda: now[0]))
                     bridge = app.extensions["bridge"]
                     poller_in(app).resume()
                 now[0] += 15

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Iterable, Sequence
-from types import SimpleNamespace
 
-from bridge.history import database as databases
-from bridge.history import events
+from bridge.history import events, schema
 from bridge.model import Event
 
 
@@ -16,23 +14,21 @@ class EventLog:
 
     def __init__(self, held: Iterable[Event] = ()) -> None:
         connection = sqlite3.connect(":memory:")
-        for statement in databases.SCHEMA.split(";"):
-            if " events" in statement:
-                connection.execute(statement)
+        connection.executescript(schema.SCHEMA)
         connection.executemany(
             "INSERT INTO events (at, kind, provider, model, before, after, reason) VALUES (?,?,?,?,?,?,?)",
             [(e.at, e.kind, e.provider, e.model, e.before, e.after, e.reason) for e in held],
         )
-        self.database = SimpleNamespace(connection=lambda: connection)
+        self._connection = connection
 
     def events(self, start: float, end: float, kinds: Sequence[str] = ()) -> list[Event]:
-        return events.between(self.database, start, end, kinds)  # type: ignore[arg-type]
+        return events.between(self._connection, start, end, kinds)
 
     def events_from_state(self, start: float, end: float, kind: str) -> list[Event]:
-        return events.from_state(self.database, start, end, kind)  # type: ignore[arg-type]
+        return events.from_state(self._connection, start, end, kind)
 
     def events_from_outages(self, start: float, end: float, kind: str, out: Collection[str]) -> list[Event]:
-        return self.events_from_state(events.unrest_began(self.database, start, kind, out), end, kind)  # type: ignore[arg-type]
+        return self.events_from_state(events.unrest_began(self._connection, start, kind, out), end, kind)
 
 
 class WholeLog(EventLog):

@@ -8,8 +8,9 @@ from types import SimpleNamespace
 
 from bridge.health.assess import assess
 from bridge.health.memory import Memory
-from bridge.history.codec import Floats, PollLayout, unpack
+from bridge.history.codec import PollLayout
 from bridge.history.columns import Columns, Part, join
+from bridge.history.numbers import Floats, unpack
 from bridge.history.segment import PollRow, of_rows
 from bridge.history.store import Store
 from bridge.model import (
@@ -80,8 +81,15 @@ def snapshot(
     return Snapshot(
         at,
         tuple(sorted(verdicts, key=lambda one: one.provider)),
-        tuple(circuits),
-        ModelNumbers.from_values({"model_error_rate": model_error_rates or {}}),
+        (circuits := tuple(circuits)),
+        ModelNumbers.from_values(
+            {
+                "model_circuit_breaker_state": {
+                    it.key: float(it.state) for it in circuits if it.model and it.state is not None
+                },
+                "model_error_rate": model_error_rates or {},
+            }
+        ),
         {**dict.fromkeys(FLEET_METRICS), **(fleet or {})},
         ("gatewayz-data",),
         100,
@@ -107,9 +115,9 @@ class Recorder:
     def good(self, one: Snapshot, *events: Event, interval: float = INTERVAL) -> Snapshot:
         """A good poll that brought this snapshot."""
         self.failing_since = None
-        poll = Poll(one.at, interval, "ok", "", 0.025)
+        poll = Poll(one.at, interval, "ok", "", 0.025, steady=one.at)
         self.store.append(poll, failing_since=None, events=events, snapshot=one, memory=memory_of(one))
-        self.store.maintain(poll.at)
+        self.store.maintain(Moment(poll.at, poll.steady))
         return one
 
     def failed(
@@ -122,9 +130,9 @@ class Recorder:
     ) -> None:
         """A failed poll."""
         self.failing_since = at if self.failing_since is None else self.failing_since
-        poll = Poll(at, interval, outcome, message, 0.5)
+        poll = Poll(at, interval, outcome, message, 0.5, steady=at)
         self.store.append(poll, failing_since=self.failing_since, events=events)
-        self.store.maintain(poll.at)
+        self.store.maintain(Moment(poll.at, poll.steady))
 
 
 def poll_row(

@@ -20,7 +20,7 @@ from bridge.gateway.exposition import ExpositionReader
 from bridge.gateway.translate import Translator
 from bridge.health.assess import assess
 from bridge.health.memory import AVAILABILITY_WINDOW_SECONDS, Memory
-from bridge.history import codec
+from bridge.history import checkpoint, codec
 from bridge.history.store import PRUNED_AT_ONCE, Latest, Store
 from bridge.model import CounterId, Event, Key, Poll, Snapshot
 from bridge.policy import Policy
@@ -288,7 +288,7 @@ class TestWholeOrNotAtAll:
             raise sqlite3.OperationalError("database or disk is full")
 
         with monkeypatch.context() as broken:
-            broken.setattr(codec, "dump_counters", full_disk)
+            broken.setattr(checkpoint, "dump_counters", full_disk)
             with pytest.raises(sqlite3.OperationalError):
                 log.good(one_provider(T0 + 15), opening(T0 + 15))
         after = opened()

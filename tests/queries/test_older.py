@@ -21,7 +21,7 @@ from bridge.health.memory import Memory
 from bridge.history.promql import Selector
 from bridge.history.remote_answer import RemoteAnswer, RemoteHistoryError, RemoteSeries
 from bridge.history.store import Store
-from bridge.model import FLEET_METRICS, PROVIDER_METRICS, ModelNumbers, Poll, Snapshot, Status, Verdict
+from bridge.model import FLEET_METRICS, PROVIDER_METRICS, ModelNumbers, Moment, Poll, Snapshot, Status, Verdict
 from bridge.queries.catalog import metric
 from bridge.queries.series import Recorded, Series, Steps
 from bridge.queries.severity import badness, worse
@@ -29,6 +29,7 @@ from bridge.queries.targets import parse
 from bridge.queries.timerange import TimeRange
 from bridge.settings import Settings
 from tests.history.api import Api, Asked, Reply, body, matrix, serving, success
+from tests.one_poller import reads
 
 T0 = 1_800_000_000.0
 """The embedded history's first poll."""
@@ -109,7 +110,10 @@ def snapshot(at: float, **scores: float | None) -> Snapshot:
 
 def record(store: Store, at: float, **scores: float | None) -> None:
     store.append(
-        Poll(at, INTERVAL, "ok", "", 0.01), failing_since=None, snapshot=snapshot(at, **scores), memory=Memory(at=at)
+        Poll(at, INTERVAL, "ok", "", 0.01),
+        failing_since=None,
+        snapshot=snapshot(at, **scores),
+        memory=Memory(moment=Moment(at, at)),
     )
 
 
@@ -373,7 +377,7 @@ def site(tmp_path: Path) -> Iterator[Callable[[Callable[[Asked], Reply]], tuple[
         server = serving(answer)
         api = server.__enter__()
         given = Settings(gateway_url="http://gateway.test", data_dir=tmp_path, history_url=api.url)
-        app = create_app(given, clock=lambda: T0 + 50.0)
+        app = create_app(given, clock=reads(lambda: T0 + 50.0))
         bridge = app.extensions["bridge"]
         made.append((server, api, bridge))
         for number in range(4):

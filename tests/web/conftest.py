@@ -14,6 +14,7 @@ from bridge import create_app
 from bridge.model import CircuitState, Event, Evidence, Status
 from bridge.settings import Settings
 from tests.history.snapshots import T0, Recorder, circuit, snapshot, verdict
+from tests.one_poller import reads
 
 NOW = T0 + 65.0
 """Five seconds after the last of five polls."""
@@ -26,7 +27,7 @@ class Site:
     def __init__(self, folder: Path, **settings: Any) -> None:
         self.now = NOW
         given = {"gateway_url": "http://gateway.test", "data_dir": folder / "data", **settings}
-        self.app = create_app(Settings(**given), clock=lambda: self.now)
+        self.app = create_app(Settings(**given), clock=reads(lambda: self.now))
         self.log = Recorder(self.app.extensions["bridge"].store)
         self.client: FlaskClient = self.app.test_client()
 

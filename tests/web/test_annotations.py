@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from bridge import create_app
 from bridge.model import Event, Poll
 from bridge.settings import Settings
+from tests.one_poller import reads
 
 NOON = 1_795_262_400.0  # 2026-11-21 12:00:00 UTC
 KEYS = ["annotation", "id", "time", "timeEnd", "isRegion", "title", "text", "tags", "newState"]
@@ -49,7 +50,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlaskClient]:
 
 
 def clients(data_dir: Path, events: tuple[Event, ...]) -> Iterator[FlaskClient]:
-    app = create_app(Settings(gateway_url="http://gateway.invalid", data_dir=data_dir), clock=lambda: NOON)
+    app = create_app(Settings(gateway_url="http://gateway.invalid", data_dir=data_dir), clock=reads(lambda: NOON))
     store = app.extensions["bridge"].store
     store.append(
         Poll(NOON - 15, 15.0, "timeout", "no answer within 10 s", 10.0), failing_since=NOON - 30, events=events

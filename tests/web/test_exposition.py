@@ -32,6 +32,7 @@ from bridge.queries.catalog import METRICS
 from bridge.queries.view import View
 from bridge.settings import Settings
 from bridge.web.exposition import ALWAYS, Exposition, state
+from tests.one_poller import reads
 
 AT = 1_800_000_000.0
 Labels = frozenset[tuple[str, str]]
@@ -169,7 +170,7 @@ class TestOfTheGateway:
 @pytest.fixture
 def app(tmp_path: Path) -> Iterator[Flask]:
     """A bridge over one good poll of openai."""
-    app = create_app(Settings(gateway_url="http://gateway.test", data_dir=tmp_path), clock=lambda: AT + 2.0)
+    app = create_app(Settings(gateway_url="http://gateway.test", data_dir=tmp_path), clock=reads(lambda: AT + 2.0))
     store: Store = app.extensions["bridge"].store
     store.append(Poll(AT, 15.0, "ok", "", 0.025), failing_since=None, snapshot=FULL, memory=Memory(at=AT))
     yield app

@@ -1,0 +1,206 @@
+"""What is damaged inside a file that SQLite itself can read: it is found, counted, told and taken out.
+
+The process that polls does this, so that it is done once: when it starts, and for blocks a little after every poll.
+Readers leave out what they cannot read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+
+import numpy as np
+
+from bridge.history import segment
+from bridge.history.codec import PollLayout
+from bridge.history.database import Database
+from bridge.history.numbers import CORRUPT, Floats, decode, encode, unpack
+
+ODD_POLL = (
+    "typeof(at) NOT IN ('real', 'integer') OR typeof(interval) NOT IN ('real', 'integer')"
+    " OR typeof(seconds) NOT IN ('real', 'integer') OR typeof(outcome) != 'text' OR typeof(message) != 'text'"
+    " OR typeof(epoch) != 'integer' OR typeof(steady) NOT IN ('real', 'integer', 'null')"
+)
+ODD_EVENT = "typeof(at) NOT IN ('real', 'integer') OR typeof(epoch) != 'integer' OR " + " OR ".join(
+    f"typeof({name}) != 'text'" for name in ("kind", "provider", "model", "before", "after", "reason")
+)
+FIRST_BLOCK_POLLS = 240
+"""Polls of a block of schema 1, which does not say how many it has."""
+
+
+def tidy(database: Database) -> int:
+    """Take out what cannot be read of all but blocks; how many polls are lost that were not known to be.
+
+    Raises sqlite3.Error when the file cannot be written.
+    """
+    with database.transaction() as connection:
+        _drop_layouts(connection)
+        connection.execute(f"DELETE FROM polls WHERE {ODD_POLL}")
+        events = connection.execute(f"DELETE FROM events WHERE {ODD_EVENT}").rowcount
+        connection.execute("DELETE FROM epochs WHERE typeof(cutoff) != 'real' OR typeof(shift) != 'real'")
+        _restore_epochs(connection)
+        broken = [
+            (poll,)
+            for poll, layout, numbers in connection.execute("SELECT poll, layout, numbers FROM fresh")
+            if not _is_poll(database, layout, numbers)
+        ]
+        connection.executemany("DELETE FROM fresh WHERE poll = ?", broken)
+        connection.execute(
+            "DELETE FROM polls WHERE outcome = 'ok' AND id > (SELECT coalesce(max(last_poll), 0) FROM blocks)"
+            " AND id NOT IN (SELECT poll FROM fresh)"
+        )
+        connection.execute("DELETE FROM fresh WHERE poll NOT IN (SELECT id FROM polls)")
+    if events:
+        database.note(0, f"{events} events could not be read")
+    return count_losses(database, "could not be read")
+
+
+def tidy_counters(database: Database) -> None:
+    """Take out the counters of polls that cannot be read: windows are made of the others."""
+    with database.transaction() as connection:
+        broken = [
+            (poll,)
+            for poll, at, numbers in connection.execute("SELECT poll, at, numbers FROM counters")
+            if not isinstance(at, float) or not _is_numbers(numbers)
+        ]
+        connection.executemany("DELETE FROM counters WHERE poll = ?", broken)
+        connection.execute("DELETE FROM counters WHERE layout NOT IN (SELECT id FROM layouts)")
+
+
+def scrub(database: Database, after: int) -> int | None:
+    """Look through the first block after this one, and mend it; its number, or None where it was the last."""
+    connection = database.connection()
+    row = connection.execute(
+        "SELECT id, layout, polls, last_poll FROM blocks WHERE id > ? ORDER BY id LIMIT 1", (after,)
+    ).fetchone()
+    if row is None:
+        return None
+    block, layout_id, polls, last_poll = row
+    if polls is None:  # of schema 1: what cannot be read of it is not known
+        return int(block)
+    try:
+        layout = database.layout(layout_id)
+    except CORRUPT:
+        _drop_block(database, block)
+        return int(block)
+    stored = dict(connection.execute("SELECT name, numbers FROM block_columns WHERE block = ?", (block,)).fetchall())
+    if not _is_axis(stored.get(segment.AXIS), polls) and not _restore_axis(database, block, polls, last_poll):
+        _drop_block(database, block)
+        return int(block)
+    _scrub_columns(database, block, polls, layout, stored)
+    return int(block)
+
+
+def _scrub_columns(database: Database, block: int, polls: int, layout: PollLayout, stored: dict[str, bytes]) -> None:
+    broken = {name: width for name, width in layout.widths.items() if not _is_column(stored.get(name), polls, width)}
+    if not broken:
+        return
+    with database.transaction() as connection:
+        connection.executemany(
+            "INSERT OR REPLACE INTO block_columns (block, name, numbers) VALUES (?, ?, ?)",
+            [(block, name, encode(np.full((polls, width), np.nan))) for name, width in broken.items()],
+        )
+    database.note(0, f"{', '.join(broken)} of {polls} polls could not be read")
+
+
+def count_losses(database: Database, why: str) -> int:
+    """Note, if there are any, the polls that are missing and were not known to be; how many these are.
+
+    Numbers of polls have no gaps, and each is in a block, or has a row of its own.
+    """
+    missing = (
+        database.connection()
+        .execute(
+            "WITH sealed AS (SELECT coalesce(sum(coalesce(polls, ?)), 0) AS polls, coalesce(max(last_poll), 0) AS last,"
+            " min(last_poll - coalesce(polls, ?)) + 1 AS first FROM blocks),"
+            " newest AS (SELECT max(id) AS id FROM (SELECT id FROM polls UNION ALL SELECT poll FROM latest"
+            " UNION ALL SELECT seq FROM sqlite_sequence WHERE name = 'polls')),"
+            " oldest AS (SELECT min(id) AS id FROM (SELECT id FROM polls UNION ALL SELECT first FROM sealed))"
+            " SELECT newest.id - oldest.id + 1 - sealed.polls - (SELECT count(*) FROM polls WHERE id > sealed.last)"
+            " - (SELECT coalesce(sum(polls), 0) FROM losses) FROM sealed, newest, oldest",
+            (FIRST_BLOCK_POLLS, FIRST_BLOCK_POLLS),
+        )
+        .fetchone()[0]
+    )
+    if missing is None or missing <= 0:
+        return 0
+    database.note(missing, f"{missing} polls {why}")
+    return int(missing)
+
+
+def _drop_layouts(connection: sqlite3.Connection) -> None:
+    broken = [
+        (id_,)
+        for id_, digest, content in connection.execute("SELECT id, digest, content FROM layouts")
+        if not isinstance(content, bytes) or hashlib.blake2b(content, digest_size=16).digest() != digest
+    ]
+    connection.executemany("DELETE FROM layouts WHERE id = ?", broken)
+
+
+def _restore_epochs(connection: sqlite3.Connection) -> None:
+    """Epochs that are not there any more, from their polls; those that are there decide which of these count."""
+    connection.execute(
+        "INSERT OR IGNORE INTO epochs SELECT epoch, min(at), min(coalesce(steady, at)),"
+        " max(at) - max(coalesce(steady, at)), max(coalesce(steady, at)), 9e999 FROM polls GROUP BY epoch"
+    )
+
+
+def _drop_block(database: Database, block: int) -> None:
+    with database.transaction() as connection:
+        last = connection.execute("SELECT last_poll, polls FROM blocks WHERE id = ?", (block,)).fetchone()
+        connection.execute("DELETE FROM block_columns WHERE block = ?", (block,))
+        connection.execute("DELETE FROM blocks WHERE id = ?", (block,))
+        connection.execute("DELETE FROM polls WHERE id BETWEEN ? AND ?", (last[0] - last[1] + 1, last[0]))
+        connection.execute(
+            "INSERT INTO losses (at, polls, message) SELECT strftime('%s'), ?, ?",
+            (last[1], f"{last[1]} polls of a block could not be read"),
+        )
+
+
+def _restore_axis(database: Database, block: int, polls: int, last_poll: int) -> bool:
+    """When, and how, the polls of a block were also stands in their rows."""
+    with database.transaction() as connection:
+        rows = connection.execute(
+            "SELECT at, interval, outcome = 'ok', seconds FROM polls WHERE id <= ? ORDER BY id DESC LIMIT ?",
+            (last_poll, polls),
+        ).fetchall()
+        ends = connection.execute("SELECT start, end FROM blocks WHERE id = ?", (block,)).fetchone()
+        if len(rows) < polls or (rows[-1][0], rows[0][0]) != ends:
+            return False
+        axis = np.array(rows[::-1], dtype=np.float64).T
+        connection.execute(
+            "INSERT OR REPLACE INTO block_columns (block, name, numbers) VALUES (?, ?, ?)",
+            (block, segment.AXIS, segment.dump_axis(axis)),
+        )
+    return True
+
+
+def _is_poll(database: Database, layout: object, numbers: object) -> bool:
+    try:
+        return len(unpack(numbers)) == database.layout(layout).size  # type: ignore[arg-type]
+    except CORRUPT:
+        return False
+
+
+def _is_numbers(numbers: object) -> bool:
+    try:
+        unpack(numbers)  # type: ignore[arg-type]
+    except CORRUPT:
+        return False
+    return True
+
+
+def _is_column(content: object, polls: int, width: int) -> bool:
+    try:
+        decode(content, polls, width)  # type: ignore[arg-type]
+    except CORRUPT:
+        return False
+    return True
+
+
+def _is_axis(content: object, polls: int) -> bool:
+    try:
+        axis: Floats = segment.load_axis(content, polls)  # type: ignore[arg-type]
+    except CORRUPT:
+        return False
+    return bool((np.diff(axis[segment.AT]) > 0).all())

@@ -1,0 +1,132 @@
+"""An upgrade keeps the history: files of every earlier version are read, and a newer one's is left as it is."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sqlite3
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bridge.history.blocks import seal
+from bridge.history.database import Database
+from bridge.history.store import Store
+from bridge.model import Moment
+from bridge.queries.catalog import METRICS
+from bridge.queries.series import Recorded, Steps
+from bridge.queries.targets import parse
+from bridge.queries.timerange import TimeRange
+from tests.history.snapshots import INTERVAL, Recorder, snapshot, verdict
+
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "history"
+SAID: dict[str, Any] = json.loads(gzip.decompress((FIXTURES / "schema-1.answers.json.gz").read_bytes()))
+"""What the version that wrote the file answered from it."""
+YEARS = 1e9
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "history.sqlite").write_bytes(gzip.decompress((FIXTURES / "schema-1.sqlite.gz").read_bytes()))
+    return tmp_path
+
+
+def opened(folder: Path) -> Store:
+    return Store(folder, retention_seconds=YEARS)
+
+
+def assert_the_same(store: Store) -> None:
+    """Every metric's series over the range of the fixture are what they were."""
+    end = SAID["end"]
+    recorded = Recorded(store, TimeRange(end - 530 * INTERVAL, end), Steps(1_000_000, 0.0), end)
+    for name, metric in METRICS.items():
+        found = {json.dumps(one.labels): one for one in recorded.series(metric, parse(name), [])}
+        wanted = {json.dumps(labels): (times, values) for labels, times, values in SAID["series"].get(name, [])}
+        assert found.keys() == wanted.keys(), name
+        for labels, (times, values) in wanted.items():
+            np.testing.assert_array_equal(found[labels].times, times, name)
+            np.testing.assert_array_equal(found[labels].values, np.array(values, dtype=float), f"{name} {labels}")
+
+
+def test_all_that_was_answered_from_a_file_of_schema_1_is_answered_still(folder: Path) -> None:
+    store = opened(folder)
+    assert store.damage == ""
+    assert_the_same(store)
+    assert [list(astuple(event)) for event in store.events(0, SAID["end"])] == SAID["events"]
+    latest = store.latest()
+    assert latest is not None
+    assert latest.snapshot is not None
+    assert (latest.poll.at, latest.snapshot.at) == (SAID["end"], SAID["end"])
+    assert latest.poll.steady == latest.poll.at, "what steady time goes on from"
+    assert store.memory().at == SAID["memory_at"]
+    assert store.set_apart() == 0
+    store.close()
+
+
+def test_it_is_the_same_when_polls_of_schema_1_are_sealed_among_new_ones(folder: Path) -> None:
+    store = opened(folder)
+    log = Recorder(store)
+    for number in range(1, 440):
+        log.good(snapshot(SAID["end"] + INTERVAL * number, [verdict("openai")]))
+    connection = store.database.connection()
+    assert connection.execute("SELECT count(*), count(polls) FROM blocks").fetchone() == (3, 2)
+    assert_the_same(store)
+    store.close()
+
+
+def test_files_of_schema_1_are_upgraded_in_no_time(folder: Path) -> None:
+    with sqlite3.connect(folder / "history.sqlite") as connection:
+        rows = ((1e9 + number, 15.0, "timeout", "no answer", 1.0) for number in range(200_000))
+        connection.executemany("INSERT INTO polls (at, interval, outcome, message, seconds) VALUES (?,?,?,?,?)", rows)
+    statements: list[str] = []
+    database = Database(folder)
+    connection = database.connection()
+    connection.set_trace_callback(statements.append)
+    assert connection.execute("PRAGMA user_version").fetchone()[0] == 2
+    assert connection.execute("SELECT count(*) FROM polls WHERE steady IS NOT NULL").fetchone()[0] == 0, "rewritten"
+    database.close()
+
+
+@pytest.mark.parametrize("column", ["memory", "snapshot"])
+def test_a_checkpoint_that_cannot_be_read_costs_the_checkpoint(folder: Path, column: str) -> None:
+    with sqlite3.connect(folder / "history.sqlite") as connection:
+        connection.execute(f"UPDATE latest SET {column} = x'00'")
+    store = opened(folder)
+    assert (store.memory().at is None) == (column == "memory")
+    latest = store.latest()
+    assert latest is not None
+    assert (latest.snapshot is None) == (column == "snapshot")
+    assert_the_same(store)
+    assert not list(folder.glob("*damaged*"))
+    store.close()
+
+
+def test_a_newer_versions_file_is_left_untouched_and_this_one_writes_beside_it_and_says_so(folder: Path) -> None:
+    file = folder / "history.sqlite"
+    with sqlite3.connect(file) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    before = file.read_bytes()
+    for start in range(3):
+        store = opened(folder)
+        assert "written by a newer version (schema 99, this one writes 2)" in store.damage
+        assert store.path.name == "history-2.sqlite"
+        Recorder(store).good(snapshot(SAID["end"] + INTERVAL * start, [verdict("openai")]))
+        assert store.columns(0, 2e9).good.sum() == start + 1, "it goes on in its own file"
+        store.close()
+    assert file.read_bytes() == before
+
+
+def test_a_file_of_schema_1_can_be_pruned(folder: Path) -> None:
+    store = Store(folder, retention_seconds=60.0)
+    Recorder(store).good(snapshot(SAID["end"] + 1e6, [verdict("openai")]))
+    for _ in range(20):
+        store.maintain(Moment(SAID["end"] + 1e6, SAID["end"] + 1e6))
+    connection = store.database.connection()
+    for table, left in (("polls", 1), ("fresh", 1), ("blocks", 0), ("block_columns", 0), ("counters", 1)):
+        assert connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] == left, table
+    assert not seal(store.database)
+    store.close()
