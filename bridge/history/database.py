@@ -7,7 +7,7 @@ import hashlib
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,6 +37,8 @@ class Database:
         self.salvaged = False
         """True when the file was damaged, and what could be read of it was copied."""
         self.changes = Changes(data_dir / "changes")
+        self.left: Callable[[], bool] = lambda: False
+        """Says whether the history has gone on elsewhere."""
         self._local = threading.local()
         self._layouts: dict[int, codec.PollLayout] = {}
         self._written: tuple[codec.PollLayout, bytes] | None = None
@@ -66,6 +68,9 @@ class Database:
 
     def replaced(self) -> bool:
         """True when the file is gone, or another has its name: what is read here is no longer what is written."""
+        return self._gone() or self.left()
+
+    def _gone(self) -> bool:
         return self._opened is not None and self._found() != self._opened
 
     def _found(self) -> tuple[int, int]:
@@ -187,7 +192,7 @@ class Database:
         """This thread's connection, in autocommit."""
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            if self.replaced():
+            if self._gone():
                 raise sqlite3.OperationalError("the file is gone, or another one stands in its place")
             connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None)
             connection.execute("PRAGMA journal_mode = WAL")
