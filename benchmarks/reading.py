@@ -17,7 +17,7 @@ from benchmarks.expositions import exposition, models_for
 from benchmarks.harness import Row, alternately, load, percentile, raw_request
 from benchmarks.servers import BenchmarkError, Server, bridge, fetch, gateway_of
 from benchmarks.source import Hand, source_of
-from bridge.model import Signals
+from bridge.model import Learnt, Signals
 
 REQUESTS_A_SECOND = 150.0
 POLLS_AHEAD = 64
@@ -39,7 +39,7 @@ class Reading:
         self._poll += 1
         self._hand.body = exposition(self._poll, providers=self._providers, models=self._models, lines=self._lines)
         found: list[Signals] = []
-        seconds = timed(lambda: found.append(self._source.read()))
+        seconds = timed(lambda: found.append(self._source.read(Learnt())))
         if found[0].rejected_lines or len(found[0].providers) != self._providers:
             raise BenchmarkError(f"read {len(found[0].providers)} providers, rejected {found[0].rejected_lines} lines")
         return seconds

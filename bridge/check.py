@@ -8,15 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from bridge.gateway import plan as plans
+from bridge.gateway.choice import Chosen, not_recognised
 from bridge.gateway.client import GatewayClient
 from bridge.gateway.dialect import Dialect, SignalSource
 from bridge.gateway.exposition import Exposition, ExpositionReader
-from bridge.gateway.plan import Chosen, not_recognised, recognise
 from bridge.gateway.translate import Translator
 from bridge.health.assess import assess
 from bridge.health.memory import Memory
 from bridge.history.store import Latest
-from bridge.model import Moment, Poll
+from bridge.model import Learnt, Moment, Poll
 from bridge.policy import Policy
 from bridge.queries import tables
 from bridge.queries.tables import Cell, Column, Table
@@ -51,9 +52,13 @@ def fetch(url: str, token: str | None) -> bytes:
 
 
 def check(body: bytes, dialects: Sequence[Dialect]) -> Finding:
-    """What is recognised in an exposition and why, what is read as what, what is not read, and what comes of it."""
+    """What is recognised in an exposition and why, what is read as what, what is not read, and what comes of it.
+
+    Raises ReadingGivenUp for what is no exposition.
+    """
     exposition = ExpositionReader().read(body)
-    recognised, plan = recognise(dialects, exposition.series)
+    plan = plans.make(dialects, exposition.series, Learnt())
+    recognised = plan.recognised
     now = time.time()
     signals = Translator(dialects).translate(exposition)
     _, snapshot, _ = assess(Memory(), signals, Moment(now, now), Policy())
@@ -64,8 +69,8 @@ def check(body: bytes, dialects: Sequence[Dialect]) -> Finding:
         "The gateway says that its own scrape failed: the bridge would refuse this poll\n"
         if signals.scrape_succeeded is False
         else "",
-        _read(plan, exposition),
-        _unread(plan, exposition),
+        _read(plan.chosen, exposition),
+        _unread(plan.chosen, exposition),
         *(f"Notice: {printable(notice)}\n" for notice in signals.notices if recognised),
         "Providers (rates, error rates and latencies need a second poll)\n" + _table(tables.providers(view, _all)),
         "Circuits\n" + _table(tables.circuits(view, _all)),

@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+VANISHED_AFTER_POLLS = 3
+"""For how many good polls in a row a provider or an identity must be absent to be gone."""
+
 
 class Reading(NamedTuple):
     """One reading of the machine's clocks."""
@@ -86,6 +89,24 @@ class Named(NamedTuple):
     name: Key
     number: int
     """1 for the first of this name."""
+    absent: int = 0
+    """For how many good polls in a row it has been absent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """What the expositions of one gateway have taught, for the next one to be read by.
+
+    It is handed in with each reading, and what comes out of it (``Signals.learnt``) is kept when the poll is accepted,
+    so that a poll which is not accepted changes nothing.
+    """
+
+    names: tuple[Named, ...] = ()
+    """The names in use for identities."""
+    units: Mapping[str, str] = field(default_factory=dict)
+    """``ratio`` or ``percent`` for each family that its dialect does not say it of."""
+    dialects: tuple[str, ...] = ()
+    """The dialects it was last recognised to be in."""
 
 
 class CounterId(NamedTuple):
@@ -158,8 +179,8 @@ class Signals:
     """What the gateway says of its own scrape; ``None`` where it says nothing."""
     samples: int = 0
     rejected_lines: int = 0
-    names: tuple[Named, ...] = ()
-    """The names in use for identities."""
+    learnt: Learnt = field(default_factory=Learnt)
+    """What the next exposition is to be read by, if this one is accepted."""
     hourly: frozenset[str] = frozenset()
     """Signals whose counters start again with each hour of the clock."""
     kinds: Mapping[str, str] = field(default_factory=dict)

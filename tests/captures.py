@@ -113,7 +113,7 @@ def poll(of: tuple[Scrape, ...]) -> list[Polled]:
     reader, translator, memory = ExpositionReader(), Translator(select("auto")), Memory()
     polled = []
     for scrape in of:
-        signals = translator.translate(reader.read(scrape.body))
+        signals = translator.translate(reader.read(scrape.body), memory.learnt)
         memory, snapshot, events = assess(memory, signals, Moment(scrape.at, scrape.at), Policy())
         polled.append(Polled(scrape, signals, snapshot, tuple(events)))
     return polled

@@ -15,6 +15,7 @@ from pathlib import Path
 from bridge import check
 from bridge.gateway.dialect_file import DialectError, select
 from bridge.gateway.errors import GatewayError
+from bridge.gateway.exposition import ReadingGivenUp
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         dialects = select(chosen.dialect)
         finding = check.check(_body(chosen.exposition), dialects)
-    except (DialectError, GatewayError, OSError, ValueError) as error:
+    except (DialectError, GatewayError, ReadingGivenUp, OSError, ValueError) as error:
         print(f"cannot check: {error}", file=sys.stderr)
         return 2
     print(finding.report, end="")

@@ -18,6 +18,8 @@ UNITS: Mapping[str, Mapping[str, float]] = {
     "cost": {"usd": 1.0},
 }
 """Units a signal may come in, and the factor that brings each to the bridge's own."""
+MAYBE_RATIO = "ratio or percent"
+"""The unit of a family that is a ratio in one release of a gateway and a percentage in another."""
 COUNTERS = frozenset({"requests", "successes", "failures", "rejected", "transitions", "outages"})
 SIGNALS = frozenset(UNITS) | COUNTERS | {"circuit_state", "impairment"}
 NUMERIC_STATES = {"0": "closed", "1": "open", "2": "half_open"}
@@ -91,9 +93,11 @@ class SignalSource:
     own_name_only: bool = False
     """True leaves out series that go by another name than the one their identity is shown by."""
     combine: str | None = None
-    """How several series of one provider or model make one number; else the last one counts (``cost``: the sum)."""
+    """How several series of one provider or model make one number; else the worst one counts (``cost``: the sum)."""
     adds: bool = False
     """True for a second family of the same signal and dialect, to be counted together with the first."""
+    resets: str | None = None
+    """``hourly`` for counters that start again with each hour of the clock, which is no restart of the gateway."""
     kind: str | None = None
     """What its providers are, where they are no LLM providers (``GPU node``)."""
 
@@ -110,7 +114,7 @@ class SignalSource:
         """What a numeric state means; None when it means nothing."""
         if self.open_above is not None:
             return "open" if number > self.open_above else "closed"
-        return (self.states or NUMERIC_STATES).get(f"{number:g}")
+        return (self.states or NUMERIC_STATES).get(f"{number + 0.0:g}")  # -0.0 + 0.0 is 0.0
 
     def sample_names(self) -> tuple[str, ...]:
         """The names its samples carry in the text."""

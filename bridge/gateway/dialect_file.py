@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from bridge.gateway.dialect import SIGNALS, STATES, UNITS, Dialect, NameRule, Recognition, SignalSource
+from bridge.gateway.dialect import COUNTERS, SIGNALS, STATES, UNITS, Dialect, NameRule, Recognition, SignalSource
 
 PER_PROVIDER = frozenset({"reported_score", "availability", "error_rate", "latency"})
 """Gauges that are of a provider, never of one model."""
@@ -141,7 +141,7 @@ def _source(entry: object, number: int) -> SignalSource:
     if not isinstance(entry, dict):
         raise DialectError(f"{where}: want a table, as [[signals]]")
     where = f"signal {number} ({entry.get('signal', '?')})"
-    texts = ("model", "unit", "state", "from_state", "to_state", "tied", "combine", "kind")
+    texts = ("model", "unit", "state", "from_state", "to_state", "tied", "combine", "kind", "resets")
     known = {
         "signal",
         "family",
@@ -168,6 +168,8 @@ def _source(entry: object, number: int) -> SignalSource:
         raise DialectError(f'{where}: want the labels of both states, as from_state = "from", to_state = "to"')
     if str(entry.get("combine", "sum")) not in COMBINATIONS:
         raise DialectError(f"{where}: combine {entry['combine']!r}: want one of {_listed(set(COMBINATIONS))}")
+    if "resets" in entry and (signal not in COUNTERS or entry["resets"] != "hourly"):
+        raise DialectError(f'{where}: resets {entry["resets"]!r}: want "hourly", for counters alone')
     if "open_above" in entry and (signal != "circuit_state" or not _is_number(entry["open_above"])):
         raise DialectError(f"{where}: open_above: want a number, for circuit_state alone, as open_above = 0")
     if signal in PER_PROVIDER and "model" in entry:

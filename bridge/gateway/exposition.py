@@ -1,8 +1,9 @@
 """Prometheus text → samples, tolerantly: a line that does not parse costs that line alone.
 
-A gateway is read every few seconds and hardly changes its series, so a series' name and labels are parsed once, by
-prometheus_client, and remembered by their raw text; the next poll only reads values. What is remembered is what the
-last exposition held, so a gateway that renames its series every time does not grow memory.
+A gateway is read every few seconds and hardly changes its series, so a series' name and labels are parsed once and
+remembered by their raw text; the next poll only reads values. What is remembered is what the last exposition held, so
+a gateway that renames its series every time does not grow memory. Names and labels without anything special in them
+are taken apart here, all others by prometheus_client.
 
 Laxer than Prometheus: types and the order of families do not matter, and a timestamp is read over (the bridge stamps
 a poll with its own time). Stricter than ``float()``: no ``1_0``, no digits outside ASCII.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import math
 import re
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -22,9 +24,18 @@ from bridge.model import Floats
 
 MAX_LINE_BYTES = 16_384
 """A longer line is rejected: reading labels takes time quadratic in their length."""
+MAX_SERIES = 200_000
+"""Series that are read; what is over is left out, with a notice."""
+BEARABLE_REJECTS = 1_000
+"""More rejected lines than this, and than half of all lines, are no exposition."""
+LINES_BETWEEN_LOOKS = 1_000
+"""How many lines are read between two looks at the clock."""
 SHOWN_REJECTS = 5
 NAME_BYTES = 80
 """What is shown of a rejected line's name."""
+
+
+SeriesKey = tuple[str, frozenset[tuple[str, str]]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,7 +48,7 @@ class Series:
     """Name and labels as they stand in the text."""
 
     @property
-    def key(self) -> tuple[str, frozenset[tuple[str, str]]]:
+    def key(self) -> SeriesKey:
         """What makes it this series, in whatever order its labels stand."""
         return self.name, frozenset(self.labels.items())
 
@@ -61,6 +72,18 @@ class Rejected:
         return f"line {self.number} ({self.name}…)"
 
 
+class ReadingGivenUp(Exception):
+    """An exposition that is not read to its end. The message says why."""
+
+
+class TooManyRejects(ReadingGivenUp):
+    """It is no exposition: most of its lines cannot be read."""
+
+
+class OutOfTime(ReadingGivenUp):
+    """The time that there was for it is over. What was parsed is remembered, so the next reading gets further."""
+
+
 @dataclass(frozen=True, slots=True)
 class Exposition:
     """The samples of one scrape. Of a series that stands there twice, the last value counts."""
@@ -72,6 +95,7 @@ class Exposition:
     """The same number means the same series in the same order as in the exposition before."""
     rejected_lines: int = 0
     first_rejected: tuple[Rejected, ...] = field(default=())
+    notices: tuple[str, ...] = ()
 
     @property
     def samples(self) -> dict[Series, float]:
@@ -80,7 +104,7 @@ class Exposition:
 
 
 class ExpositionReader:
-    """Reads one gateway's expositions, one after another. Not for use by two threads at once."""
+    """Reads one gateway's expositions, one after another. Not thread-safe."""
 
     def __init__(self) -> None:
         self._known: dict[bytes, Series] = {}
@@ -89,19 +113,31 @@ class ExpositionReader:
         """The text of each series; empty where one of them goes by two."""
         self._generation = 0
 
-    def read(self, body: bytes) -> Exposition:
-        """Read a whole exposition (Prometheus text format 0.0.4, UTF-8). Never raises for what stands in it."""
+    def read(self, body: bytes, *, deadline: float = math.inf) -> Exposition:
+        """Read a whole exposition (Prometheus text format 0.0.4, UTF-8), until ``deadline`` (``time.monotonic()``).
+
+        Raises ReadingGivenUp, and nothing else whatever stands in it.
+        """
         values = self._read_unchanged(body)
         if values is not None:
             return Exposition(self._series, values, self._generation)
-        samples, known, rejected = self._read_lines(body)
-        if known != self._known:
+        lines = _Lines(self._known)
+        try:
+            lines.read(body, deadline)
+        except OutOfTime:
+            self._known = {**self._known, **lines.known} if len(self._known) < MAX_SERIES else lines.known
+            self._series, self._identities = (), []
+            raise
+        samples, known = lines.samples, lines.known
+        if known != self._known or len(samples) != len(self._series):
             self._known = known
             self._series = tuple(samples)
             self._identities = list(known) if len(known) == len(samples) else []
             self._generation += 1
         values = np.fromiter((samples[series] for series in self._series), dtype=np.float64, count=len(samples))
-        return Exposition(self._series, values, self._generation, len(rejected), tuple(rejected[:SHOWN_REJECTS]))
+        return Exposition(
+            self._series, values, self._generation, lines.rejected, tuple(lines.first_rejected), lines.notices()
+        )
 
     def _read_unchanged(self, body: bytes) -> Floats | None:
         """All values at once, where nothing but values has changed; None where it must be read line by line."""
@@ -121,34 +157,82 @@ class ExpositionReader:
             values += read
         return np.array(values) if values and len(values) == len(self._identities) else None
 
-    def _read_lines(self, body: bytes) -> tuple[dict[Series, float], dict[bytes, Series], list[Rejected]]:
-        """Read line by line: the samples, the series by their text, and what is no sample."""
-        samples: dict[Series, float] = {}
-        known: dict[bytes, Series] = {}
-        same = {series.key: series for series in self._known.values()}
-        rejected: list[Rejected] = []
+
+@dataclass(slots=True)
+class _Lines:
+    """An exposition that is read line by line."""
+
+    known_before: Mapping[bytes, Series]
+    by_key: dict[SeriesKey, Series] | None = None
+    """All series by what makes them the same; worked out when it is first needed."""
+    samples: dict[Series, float] = field(default_factory=dict)
+    known: dict[bytes, Series] = field(default_factory=dict)
+    """The series by their text: several, where labels stand in several orders."""
+    rejected: int = 0
+    first_rejected: list[Rejected] = field(default_factory=list)
+    left_out: int = 0
+
+    def read(self, body: bytes, deadline: float) -> None:
+        """Read all lines. Raises ReadingGivenUp."""
+        lines = body.count(b"\n")
+        most_rejects = max(BEARABLE_REJECTS, lines // 2)
         for number, line in enumerate(body.split(b"\n"), start=1):
+            if number % LINES_BETWEEN_LOOKS == 0 and time.monotonic() > deadline:
+                raise OutOfTime(f"there was no time to read more than {number} of {lines} lines")
             line = line.strip()
-            if not line or line[0] == _HASH:
-                continue
-            identity_end = line.rfind(b"}") + 1 or _first_blank(line)
-            identity = line[:identity_end]
-            value = _parse_value(line[identity_end:])
-            series = known.get(identity) or self._known.get(identity)
-            if series is None and (parsed := _parse_identity(identity)) is not None:
-                series = same.setdefault(parsed.key, parsed)  # labels in another order are the same series
-            if series is None or value is None:
-                rejected.append(Rejected(number, _AFTER_NAME.split(line, maxsplit=1)[0][:NAME_BYTES].decode()))
-                continue
-            known[identity] = series
-            samples[series] = value
-        return samples, known, rejected
+            if line and line[0] != _HASH and not self._take(line):
+                self._reject(number, line)
+                if self.rejected > most_rejects:
+                    first = ", ".join(map(str, self.first_rejected[:2]))
+                    raise TooManyRejects(f"most of its lines cannot be read, beginning with {first}")
+
+    def _take(self, line: bytes) -> bool:
+        """Read one line; False when it is no sample."""
+        identity_end = line.rfind(b"}") + 1 or _first_blank(line)
+        value = _parse_value(line[identity_end:])
+        if value is None:
+            return False
+        identity = line[:identity_end]
+        series = self.known.get(identity) or self.known_before.get(identity)
+        if series is None:
+            parsed = _parse_identity(identity)
+            if parsed is None:
+                return False
+            if self.by_key is None:
+                self.by_key = {one.key: one for one in self.known_before.values()}
+            series = self.by_key.setdefault(parsed.key, parsed)  # labels in another order are the same series
+        if len(self.known) >= MAX_SERIES and identity not in self.known:
+            self.left_out += 1
+            return True
+        self.known[identity] = series
+        self.samples[series] = value
+        return True
+
+    def _reject(self, number: int, line: bytes) -> None:
+        self.rejected += 1
+        if len(self.first_rejected) < SHOWN_REJECTS:
+            name = _AFTER_NAME.split(line[: NAME_BYTES + 1], maxsplit=1)[0][:NAME_BYTES]
+            self.first_rejected.append(Rejected(number, name.decode()))
+
+    def notices(self) -> tuple[str, ...]:
+        """What is to be known of the reading."""
+        return (f"more than {MAX_SERIES} series: {self.left_out} are left out",) if self.left_out else ()
+
+
+def declared(body: bytes) -> frozenset[str]:
+    """The families that an exposition declares in HELP and TYPE lines."""
+    return frozenset(name.decode() for name in _DECLARATION.findall(body))
 
 
 _HASH = ord("#")
 _PIECE_BYTES = 256 * 1024
 """What is read at a time of an exposition that has not changed: what comes of it stays in the processor's cache."""
 _AFTER_NAME = re.compile(rb"[^a-zA-Z0-9_:]")
+_DECLARATION = re.compile(rb"^#[ \t]+(?:HELP|TYPE)[ \t]+([a-zA-Z_:][a-zA-Z0-9_:]*)(?=\s|$)", re.MULTILINE)
+_LABEL = r'([a-zA-Z][a-zA-Z0-9_]*)="([^"\\\x00-\x1f]*)"'
+_LABELS = re.compile(_LABEL)
+_PLAIN = re.compile(rf"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{{({_LABEL}(?:,{_LABEL})*)\}})?")
+"""A name and labels without blanks, escapes, or anything else that could be read in another way."""
 _PROBE = 6174.0
 """A value that is put behind a name and labels to have them parsed."""
 _NUMBER_CHARACTERS = frozenset(b"0123456789+-.eE")
@@ -180,7 +264,13 @@ def _parse_identity(identity: bytes) -> Series | None:
     if len(identity) > MAX_LINE_BYTES:
         return None
     try:
-        families = list(text_string_to_metric_families(f"{identity.decode()} {_PROBE}\n"))
+        text = identity.decode()
+        if plain := _PLAIN.fullmatch(text):
+            pairs = _LABELS.findall(plain[2] or "")
+            labels = dict(pairs)
+            if len(labels) == len(pairs):
+                return Series(plain[1], labels, identity)
+        families = list(text_string_to_metric_families(f"{text} {_PROBE}\n"))
     except (ValueError, IndexError, KeyError):
         return None
     samples = [sample for family in families for sample in family.samples]

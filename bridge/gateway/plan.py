@@ -1,27 +1,31 @@
-"""What the series of one exposition mean: which dialects they are in, and which signal each of them gives.
+"""What the series of one exposition mean: which signal each of them gives, and to whom.
 
-That depends on the series' names and labels alone, so it is worked out once and holds for as long as a gateway
-publishes the same series.
+That depends on the series' names and labels, and on names that were given before, so it is worked out once and holds
+for as long as a gateway publishes the same series.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bridge.gateway import identities
+from bridge.gateway.choice import Chosen, not_recognised, recognise
 from bridge.gateway.dialect import COUNTERS, Dialect, SignalSource
 from bridge.gateway.exposition import Series
-from bridge.gateway.identities import Identities, Identity
-from bridge.model import CircuitState, CounterId, Floats, Key
+from bridge.gateway.identities import Claim, Identity, Names
+from bridge.model import CircuitState, CounterId, Floats, Key, Learnt, Named
 
 MAX_PROVIDERS = 1_000
 MAX_KEYS = 20_000
 """Providers and models together that are followed; what is over is left out, with a notice."""
+MAX_SERIES = 100_000
+"""Series that are followed, several of one provider or model included; what is over is left out, with a notice."""
 MAX_NAME_LENGTH = 256
 STATE_WORDS = {
     "closed": CircuitState.CLOSED,
@@ -33,27 +37,24 @@ STATE_WORDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
-    """A signal's source in this exposition, the dialect it is of, and where it stands in that dialect's file."""
-
-    source: SignalSource
-    dialect: str
-    rank: int
-
-
-@dataclass(frozen=True, slots=True)
 class Route:
     """What one series gives: the counter ``counter``, or a gauge or state of ``key``."""
 
-    source: SignalSource
+    chosen: Chosen
     key: Key
-    rank: int
     counter: CounterId | None = None
     factor: float = 1.0
     """Brings the counter's value into the bridge's unit."""
     state: str | None = None
     """The state a one-hot series stands for."""
+    circuit: frozenset[tuple[str, str]] = frozenset()
+    """All labels of a one-hot series but its state: those with the same ones are of one circuit."""
     identity: Identity | None = None
+
+    @property
+    def source(self) -> SignalSource:
+        """The dialect's entry that it is read by."""
+        return self.chosen.source
 
 
 @dataclass(slots=True)
@@ -62,6 +63,7 @@ class Plan:
 
     recognised: tuple[Dialect, ...]
     chosen: tuple[Chosen, ...]
+    """The sources that give something in this exposition, or say by their silence that there is nothing."""
     counter_ids: tuple[CounterId, ...] = ()
     counter_places: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, dtype=np.intp))
     """Where each counter stands."""
@@ -73,6 +75,8 @@ class Plan:
     families: dict[str, set[str]] = field(default_factory=dict)
     kinds: dict[str, str] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
+    names: tuple[Named, ...] = ()
+    """The names in use for identities, with this exposition's."""
 
     def sources(self) -> dict[str, tuple[str, str]]:
         """Each signal's family and dialect."""
@@ -90,45 +94,100 @@ class Plan:
                 ties[tie] = (*ties.get(tie, ()), one.source.signal)
         return ties
 
+    def hourly(self) -> frozenset[str]:
+        """The signals whose counters start again with each hour."""
+        return frozenset(one.source.signal for one in self.chosen if one.source.resets == "hourly")
 
-def make(dialects: Sequence[Dialect], series: Sequence[Series], identities: Identities) -> Plan:
-    """The meaning of these series. ``identities`` remembers names from one set of series to the next."""
-    recognised, chosen = recognise(dialects, series)
+
+def make(dialects: Sequence[Dialect], series: Sequence[Series], learnt: Learnt) -> Plan:
+    """The meaning of these series, under the names that were in use before and those that are new."""
+    recognised, chosen = recognise(dialects, series, learnt.dialects)
     plan = Plan(recognised, chosen)
     success = {dialect.scrape_success for dialect in recognised if dialect.scrape_success}
     plan.scrape_success += [place for place, one in enumerate(series) if one.name in success]
     if not recognised:
         plan.notices.append(not_recognised(dialects))
-    by_name: dict[str, list[Chosen]] = {}
-    for one in chosen:
-        for name in one.source.sample_names():
-            by_name.setdefault(name, []).append(one)
-    routes = [
-        (place, route)
-        for place, one in enumerate(series)
-        for candidate in by_name.get(one.name, ())
-        if (route := _route(one, candidate)) is not None
-    ]
-    _name(identities, [route for _, route in routes])
-    admitted = _Admission()
+    routes = _routes(plan, series)
+    claims = [Claim(it.identity, it.chosen.rank, it.key) for _, it in routes if it.identity is not None]
+    literal = {route.key for _, route in routes if route.identity is None}
+    plan.names = identities.after(learnt.names, claims, literal)
+    admitted = _admitted(plan, routes)
+    first_turns: dict[tuple[str, str | Key], int] = {}
+    for _, route in admitted:
+        whose = _whose(route)
+        first_turns[whose] = min(first_turns.get(whose, route.chosen.turn), route.chosen.turn)
     counters: dict[CounterId, tuple[int, float]] = {}
-    for place, route in routes:
-        resolved = _resolved(route, identities)
-        if resolved is None or not admitted.admits(resolved.key):
+    giving: set[int] = set()
+    for place, route in admitted:
+        # Of a circuit a stand-in is looked at as well: what stands before it may say no state.
+        if route.source.signal != "circuit_state" and route.chosen.turn > first_turns[_whose(route)]:
             continue
-        plan.families.setdefault(resolved.source.family, set()).add(resolved.key.provider)
-        if resolved.source.kind:
-            plan.kinds[resolved.key.provider] = resolved.source.kind
-        if resolved.counter is not None:
-            counters[resolved.counter] = place, resolved.factor
+        giving.add(id(route.chosen))
+        if route.counter is not None:
+            counters[route.counter] = place, route.factor
         else:
-            plan.others.append((place, resolved))
+            plan.others.append((place, route))
+    shown = [one for one in chosen if one.turn == 0 or id(one) in giving]
+    plan.chosen = tuple(sorted(shown, key=lambda one: id(one) not in giving))
     plan.counter_ids = tuple(counters)
     plan.counter_places = np.array([place for place, _ in counters.values()], dtype=np.intp)
     plan.counter_factors = np.array([factor for _, factor in counters.values()], dtype=np.float64)
-    if admitted.refused:
-        plan.notices.append(f"more than {MAX_PROVIDERS} providers or {MAX_KEYS} models: the rest is left out")
     return plan
+
+
+def _whose(route: Route) -> tuple[str, str | Key]:
+    """For whom one family is to give a signal: costs of a provider and of its models would count twice."""
+    return route.source.signal, route.key.provider if route.source.signal == "cost" else route.key
+
+
+def _routes(plan: Plan, series: Sequence[Series]) -> list[tuple[int, Route]]:
+    """What each series means. Those that mean nothing are left out."""
+    by_name: dict[str, list[Chosen]] = {}
+    for chosen in plan.chosen:
+        for name in chosen.source.sample_names():
+            by_name.setdefault(name, []).append(chosen)
+    routes: list[tuple[int, Route]] = []
+    too_long, last_too_long = 0, -1
+    for place, one in enumerate(series):
+        for candidate in by_name.get(one.name, ()):
+            route = _route(one, candidate)
+            if route is not None:
+                routes.append((place, route))
+            elif place != last_too_long and _is_too_long(one, candidate):
+                too_long, last_too_long = too_long + 1, place
+    if too_long:
+        told = f"a provider's or model's name is longer than {MAX_NAME_LENGTH} characters"
+        plan.notices.append(f"{too_long} series are left out: {told}")
+    return routes
+
+
+def _is_too_long(series: Series, chosen: Chosen) -> bool:
+    source, labels = chosen.source, series.labels
+    return max(len(source.provider.name(labels)), len(labels.get(source.model or "", ""))) > MAX_NAME_LENGTH
+
+
+def _admitted(plan: Plan, routes: Sequence[tuple[int, Route]]) -> list[tuple[int, Route]]:
+    """The routes under the names that are shown, as many as are followed. Notes whom their families name."""
+    names, admission = Names(plan.names), _Admission()
+    admitted: list[tuple[int, Route]] = []
+    unnamed = 0
+    for place, route in routes:
+        resolved = _resolved(route, names)
+        if resolved is None:
+            unnamed += route.identity is not None and bool(route.key.provider) and names.shown(route.identity) is None
+            continue
+        if not admission.admits(resolved.key):
+            continue
+        if len(admitted) == MAX_SERIES:
+            plan.notices.append(f"more than {MAX_SERIES} series of providers: the rest is left out")
+            break
+        plan.families.setdefault(resolved.source.family, set()).add(resolved.key.provider)
+        if resolved.source.kind:
+            plan.kinds[resolved.key.provider] = resolved.source.kind
+        admitted.append((place, resolved))
+    if admission.refused or unnamed:
+        plan.notices.append(f"more than {MAX_PROVIDERS} providers or {MAX_KEYS} models: the rest is left out")
+    return admitted
 
 
 @dataclass(slots=True)
@@ -150,20 +209,12 @@ class _Admission:
         return True
 
 
-def _name(identities: Identities, routes: Sequence[Route]) -> None:
-    identities.begin()
-    for route in routes:
-        if route.identity is not None:
-            identities.saw(route.identity, route.rank, route.key)
-    identities.end()
-
-
-def _resolved(route: Route, identities: Identities) -> Route | None:
+def _resolved(route: Route, names: Names) -> Route | None:
     """A route under the name that is shown; None for a series that is nobody's, or goes by another's name."""
     if route.identity is None:
         return route if route.key.provider else None
-    shown = identities.shown(route.identity)
-    if shown is None or (route.source.own_name_only and identities.own_name(route.identity) != route.key):
+    shown = names.shown(route.identity)
+    if shown is None or (route.source.own_name_only and names.own_name(route.identity) != route.key):
         return None
     if shown == route.key:
         return route
@@ -173,60 +224,6 @@ def _resolved(route: Route, identities: Identities) -> Route | None:
     if counter is not None:
         counter = counter._replace(provider=shown.provider, model=shown.model)
     return replace(route, key=shown, counter=counter)
-
-
-def recognise(
-    dialects: Sequence[Dialect], all_series: Collection[Series]
-) -> tuple[tuple[Dialect, ...], tuple[Chosen, ...]]:
-    """The dialects an exposition is in, most specific first, and the source of each signal."""
-    names: dict[str, set[str]] = {}
-    for series in all_series:
-        names.setdefault(series.name, set()).update(series.labels)
-    recognised = tuple(
-        dialect
-        for dialect in sorted(dialects, key=lambda dialect: -dialect.specificity)
-        if any(sign.seen_in(names) for sign in dialect.recognised_by)
-    )
-    return recognised, tuple(_choose(recognised, names))
-
-
-def not_recognised(dialects: Sequence[Dialect]) -> str:
-    """What to say of an exposition in no dialect: what was looked for."""
-    looked_for = "; ".join(
-        f"{' or '.join(str(sign) for sign in dialect.recognised_by)} ({dialect.name})" for dialect in dialects
-    )
-    return f"no dialect fits this exposition; looked for {looked_for}"
-
-
-COUNTED_TOGETHER = frozenset({"requests", "successes", "failures", "outages"})
-"""Signals that come from one dialect, or their ratios mean nothing.
-
-Of these a family without samples says that there were none: clients show a failure counter at the first failure.
-"""
-
-
-def _choose(recognised: Sequence[Dialect], names: Mapping[str, set[str]]) -> list[Chosen]:
-    """Each signal's source: one entry, and those of the same dialect that are to be added to it."""
-    declared = [
-        Chosen(source, dialect.name, rank) for dialect in recognised for rank, source in enumerate(dialect.signals)
-    ]
-    present = [chosen for chosen in declared if any(name in names for name in chosen.source.sample_names())]
-    counts_failures = {chosen.dialect for chosen in declared if chosen.source.signal == "failures"}
-    requests = [chosen.dialect for chosen in present if chosen.source.signal == "requests"]
-    counting = next((dialect for dialect in requests if dialect in counts_failures), None)
-    first: dict[str, Chosen] = {}
-    added: list[Chosen] = []
-    for chosen in declared:
-        signal = chosen.source.signal
-        if signal in COUNTED_TOGETHER and counting:
-            if chosen.dialect != counting:
-                continue
-        elif chosen not in present:
-            continue
-        winner = first.setdefault(signal, chosen)
-        if chosen is not winner and chosen.source.adds and chosen.dialect == winner.dialect:
-            added.append(chosen)
-    return [*first.values(), *added]
 
 
 def _route(series: Series, chosen: Chosen) -> Route | None:
@@ -242,7 +239,8 @@ def _route(series: Series, chosen: Chosen) -> Route | None:
 
     def route(*, counter: str = "", detail: str = "", factor: float = 1.0, state: str | None = None) -> Route:
         id_ = CounterId(counter, provider, model, detail, _digest(series.identity)) if counter else None
-        return Route(source, key, chosen.rank, id_, factor, state, identity)
+        circuit = frozenset(it for it in labels.items() if it[0] != source.state) if state is not None else frozenset()
+        return Route(chosen, key, id_, factor, state, circuit, identity)
 
     if source.signal == "latency_histogram":
         return _histogram_route(series, source, route)

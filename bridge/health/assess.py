@@ -52,7 +52,7 @@ def assess(memory: Memory, signals: Signals, moment: Moment, policy: Policy) -> 
         unreported=breakers.unreported,
         absences=present,
         families=signals.families,
-        names=signals.names,
+        learnt=signals.learnt,
         lost_families=lost,
         disbelieved=evidence.disbelieved_ties(memory, signals, measured.requests_total),
     )

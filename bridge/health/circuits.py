@@ -11,9 +11,8 @@ from bridge.health import breaker
 from bridge.health.breaker import Derivation, Recent
 from bridge.health.memory import Memory
 from bridge.health.recent import RecentTraffic, Sums
-from bridge.health.roster import VANISHED_AFTER_POLLS
 from bridge.health.traffic import Arrivals
-from bridge.model import Circuit, CircuitState, Event, Key, Moment, Signals
+from bridge.model import VANISHED_AFTER_POLLS, Circuit, CircuitState, Event, Key, Moment, Signals
 from bridge.policy import Policy
 
 REPORTED, DERIVED = "gateway", "bridge"

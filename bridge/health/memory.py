@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from bridge.health.breaker import Derivation
 from bridge.health.recent import RecentTraffic
 from bridge.health.windows import Window
-from bridge.model import Circuit, CircuitState, Counters, Key, Moment, Named, Status
+from bridge.model import Circuit, CircuitState, Counters, Key, Learnt, Moment, Status
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,8 +39,8 @@ class Memory:
     """Families that every provider had and that have no line any more, and since when (steady)."""
     disbelieved: Mapping[str, str] = field(default_factory=dict)
     """Ties whose signals are not believed, and why."""
-    names: tuple[Named, ...] = ()
-    """The names in use for what the gateway tells apart by labels that are never shown."""
+    learnt: Learnt = field(default_factory=Learnt)
+    """What the next exposition is to be read by."""
     statuses: Mapping[str, tuple[Status, float]] = field(default_factory=dict)
     """Each provider's status and since when."""
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bridge.health.memory import Memory
-from bridge.model import Event, Signals
+from bridge.model import VANISHED_AFTER_POLLS, Event, Signals
 
-VANISHED_AFTER_POLLS = 3
 MAX_PROVIDERS = 1_000
 """Of more than this many, those that have been absent for longest are gone at once."""
 

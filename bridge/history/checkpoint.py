@@ -23,17 +23,20 @@ from bridge.health.series_index import SeriesIndex
 from bridge.health.windows import LastValue, Window
 from bridge.history import codec
 from bridge.history.database import Database
-from bridge.model import CircuitState, CounterId, Counters, Floats, Key, Moment, Named, Status
+from bridge.model import CircuitState, CounterId, Counters, Floats, Key, Learnt, Moment, Named, Status
 from bridge.policy import RATE_WINDOW_SECONDS
 
 _BEFORE_THEM: dict[str, Any] = {
     "moment": None,
     "window_seconds": RATE_WINDOW_SECONDS,
+    "recent_from": None,
     "past": [],
     "quiet": [],
     "forgotten": [0, None],
     "falls": [],
     "clock_set": None,
+    "units": {},
+    "dialects": [],
 }
 """What a checkpoint did not hold before it held these."""
 Row = tuple[float, tuple[CounterId, ...], Floats]
@@ -121,6 +124,7 @@ def dump(memory: Memory) -> bytes:
     content = {
         "moment": memory.moment,
         "window_seconds": window.seconds,
+        "recent_from": memory.recent.steps[0].end if memory.recent.steps else None,
         "past": [[*counter, *last] for counter, last in window.past.items()],
         "quiet": [[*window.ids[it], float(window.last[it]), float(window.seen[it])] for it in quiet.tolist()],
         "forgotten": [window.forgotten, window.forgotten_at],
@@ -134,7 +138,9 @@ def dump(memory: Memory) -> bytes:
         "families": {family: sorted(providers) for family, providers in memory.families.items()},
         "lost_families": memory.lost_families,
         "disbelieved": memory.disbelieved,
-        "names": memory.names,
+        "names": memory.learnt.names,
+        "units": memory.learnt.units,
+        "dialects": memory.learnt.dialects,
         "statuses": {provider: list(entry) for provider, entry in memory.statuses.items()},
     }
     return zlib.compress(orjson.dumps(content, default=codec.plain), level=1)
@@ -151,7 +157,7 @@ def load(data: bytes, rows: Iterable[Row]) -> Memory:
         moment=None if content["moment"] is None else Moment(*content["moment"]),
         counters=counters,
         window=_completed(window, content),
-        recent=recent,
+        recent=recent.since(content["recent_from"] or 0.0),
         falls=tuple(content["falls"]),
         clock_set=None if content["clock_set"] is None else tuple(content["clock_set"]),
         circuits={circuit.key: circuit for circuit in circuits},
@@ -164,11 +170,17 @@ def load(data: bytes, rows: Iterable[Row]) -> Memory:
         families={family: frozenset(providers) for family, providers in content["families"].items()},
         lost_families=content["lost_families"],
         disbelieved=content["disbelieved"],
-        names=tuple(
-            Named(dialect, digest, rank, Key(*name), number) for dialect, digest, rank, name, number in content["names"]
+        learnt=Learnt(
+            names=tuple(_named(*fields) for fields in content["names"]),
+            units=content["units"],
+            dialects=tuple(content["dialects"]),
         ),
         statuses={provider: (Status(status), since) for provider, (status, since) in content["statuses"].items()},
     )
+
+
+def _named(dialect: str, digest: str, rank: int, name: tuple[str, str], number: int, absent: int = 0) -> Named:
+    return Named(dialect, digest, rank, Key(*name), number, absent)
 
 
 def _windows(seconds: float, rows: Iterable[Row]) -> tuple[Window, RecentTraffic, Counters]:
@@ -176,7 +188,7 @@ def _windows(seconds: float, rows: Iterable[Row]) -> tuple[Window, RecentTraffic
     for steady, ids, numbers in rows:
         counters = Counters(ids, numbers[: len(ids)])
         window, _ = window.append(steady, counters)
-        if len(numbers) > len(ids):  # schema 1 had no more than the counters
+        if len(numbers) > len(ids) or not ids:  # schema 1 had no more than the counters
             step = Step(steady, *numbers[len(ids) :].reshape(3, -1))
             recent = recent.with_step(window.index, _keys(ids, window.index), step)
     return window, recent, counters

@@ -98,7 +98,8 @@ def poller_of(
         max_bytes=settings.max_exposition_bytes,
     )
     chosen = dialect_file.select(settings.dialect) if dialects is None else dialects
-    source = GatewaySource(client, chosen, notices=notices, observe=parsed)
+    timeout = settings.poll_timeout_seconds
+    source = GatewaySource(client, chosen, timeout_seconds=timeout, notices=notices, observe=parsed)
     interval = settings.poll_interval_seconds
     return Poller(source, store, settings.policy, interval_seconds=interval, clock=clock, observe=observe)
 

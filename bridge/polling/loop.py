@@ -11,7 +11,7 @@ from dataclasses import replace
 import structlog
 
 from bridge import clock
-from bridge.gateway.errors import GatewayError, UnknownGateway
+from bridge.gateway.errors import GatewayError
 from bridge.gateway.source import GatewaySource
 from bridge.health.assess import assess
 from bridge.health.memory import Memory
@@ -91,7 +91,6 @@ class Poller:
         """Go on from the log."""
         self._store.spare.clear()
         self._memory = self._store.memory()
-        self._source.restore(self._memory.names)
         latest = self._store.latest()
         if latest is not None:
             poll = latest.poll
@@ -110,10 +109,8 @@ class Poller:
         events: list[Event] = []
         outcome, message = "ok", ""
         try:
-            signals = self._source.read()
+            signals = self._source.read(self._memory.learnt)
             self._log_reading(signals)
-            if not signals.dialects and self._memory.absences:
-                raise UnknownGateway("nothing in the exposition is of a gateway this bridge knows, as it was before")
             memory, snapshot, events = assess(self._memory, signals, dated.moment, self._policy)
             if memory.window.forgotten and not self._memory.window.forgotten:
                 log.warning("series_forgotten", message=snapshot.notices[-1])

@@ -193,7 +193,7 @@ class TestReport:
         report = said_of(ROUTER)
         providers, circuits = part(report, "Providers"), part(report, "Circuits")
         assert re.search(r"^a100 down 0\.0 - - - - - 0\.0 ", providers, re.MULTILINE)
-        assert re.search(r"^openai healthy - - CLOSED 0 of 1 ", providers, re.MULTILINE)
+        assert re.search(r"^openai unknown - - CLOSED 0 of 1 ", providers, re.MULTILINE)
         assert re.search(r"^openai openai/gpt-4o CLOSED .* bridge ", circuits, re.MULTILINE)
 
     def test_lines_that_cannot_be_read_are_counted_and_the_first_named_without_their_values(self) -> None:

@@ -12,7 +12,6 @@ import pytest
 from flask.testing import FlaskClient
 
 from bridge import create_app
-from bridge.gateway.dialect_file import builtin
 from bridge.settings import Settings
 from tests.gateway.hostile import answer, gateway
 from tests.one_poller import polled as poll
@@ -38,17 +37,20 @@ captured = pytest.mark.skipif(not CAPTURES.is_dir(), reason=f"no captures in {CA
 
 
 @contextmanager
-def polled(tmp_path: Path, *bodies: bytes, dialect: str = "auto") -> Iterator[FlaskClient]:
+def polled(
+    tmp_path: Path, *bodies: bytes, dialect: str = "auto", outcome: str = "ok", began: float = BEGAN
+) -> Iterator[FlaskClient]:
     """A bridge that has polled these expositions, 15 s apart."""
-    now = [BEGAN]
+    now = [began]
     with gateway(*(answer(200, body) for body in bodies)) as upstream:
         url = f"http://127.0.0.1:{upstream.port}"
         settings = Settings(url, metrics_path="/metrics", data_dir=tmp_path / "data", dialect=dialect)
         app = create_app(settings, clock=reads(lambda: now[0]))
-        bridge = app.extensions["bridge"]
+        bridge, poller = app.extensions["bridge"], poller_in(app)
+        poller.resume()
         for _ in bodies:
             now[0] += 15
-            assert poll(poller_in(app)).outcome == "ok"
+            assert poll(poller).outcome == outcome
         yield app.test_client()
         bridge.store.close()
 
@@ -140,27 +142,49 @@ class TestSeveralDialects:
 
 
 class TestNoDialect:
-    def test_families_that_have_nothing_to_do_with_providers_are_an_empty_board_that_says_what_was_looked_for(
+    def test_families_that_have_nothing_to_do_with_providers_are_no_good_poll_and_it_says_what_to_do_next(
         self, tmp_path: Path, capfd: pytest.CaptureFixture[str]
     ) -> None:
-        with polled(tmp_path, UNRELATED, UNRELATED) as client:
+        with polled(tmp_path, UNRELATED, UNRELATED, outcome="unrecognised") as client:
             board, ready = client.get("/"), client.get("/ready")
-            summary = client.get("/", headers={"Accept": "application/json"}).json
-            rows = client.get("/query?target=providers").json[0]["rows"]
-            series = client.get("/query?target=provider_health_score").json
-        assert (board.status_code, ready.status_code) == (200, 200)
-        assert (summary["gateway"]["up"], summary["gateway"]["dialects"], rows, series) == (True, [], [], [])
-        said = " ".join(board.text.split())
-        [told] = logged(capfd, "dialects")
-        for dialect in builtin().values():
-            looked_for = f"{' or '.join(str(sign) for sign in dialect.recognised_by)} ({dialect.name})"
-            for place in (said, *summary["gateway"]["notices"], told["message"]):
-                assert looked_for in place
-        assert "no dialect fits this exposition" in said
-        assert told["signals"] == {}
+        assert (board.status_code, ready.status_code) == (200, 503)
+        polls = logged(capfd, "poll")
+        assert [poll["level"] for poll in polls] == ["warning", "warning"]
+        for told in (ready.text, " ".join(board.text.split()), polls[0]["message"]):
+            for next_step in ("GATEWAY_METRICS_PATH", "python -m bridge.gateway check", "GATEWAY_DIALECT"):
+                assert next_step in told
 
-    def test_with_a_forced_dialect_only_its_signs_were_looked_for(self, tmp_path: Path) -> None:
-        with polled(tmp_path, UNRELATED, dialect="privaterouter") as client:
-            [notice] = client.get("/", headers={"Accept": "application/json"}).json["gateway"]["notices"]
-        assert "(privaterouter)" in notice
-        assert "litellm" not in notice
+    def test_with_a_forced_dialect_only_its_signs_count(self, tmp_path: Path) -> None:
+        with polled(tmp_path, LITELLM[0], dialect="privaterouter", outcome="unrecognised") as client:
+            assert client.get("/ready").status_code == 503
+
+    @pytest.mark.parametrize(
+        "declaration",
+        [
+            pytest.param("# TYPE litellm_deployment_state gauge", id="a sign"),
+            pytest.param("# HELP circuit_breaker_state State", id="a sign by its label, which no declaration has"),
+            pytest.param("# TYPE deeppin_llm_slot_score gauge", id="a sign by its beginning"),
+            pytest.param("# TYPE model_inference_duration_seconds histogram", id="a histogram"),
+            pytest.param("# TYPE pr_llm_calls counter", id="a counter as OpenMetrics declares it"),
+        ],
+    )
+    def test_a_known_gateway_that_declares_its_families_alone_is_a_good_poll_with_nobody_in_it(
+        self, tmp_path: Path, declaration: str
+    ) -> None:
+        with polled(tmp_path, declaration.encode() + b"\nprocess_cpu_seconds_total 3\n") as client:
+            assert client.get("/ready").status_code == 200
+            assert client.get("/query?target=providers").json[0]["rows"] == []
+            assert "publishes nothing of any provider yet" in " ".join(client.get("/").text.split())
+
+    def test_a_gateway_that_was_known_is_known_by_any_of_its_families_also_after_a_restart(
+        self, tmp_path: Path
+    ) -> None:
+        rest = b'litellm_spend_metric_total{api_provider="groq",model="llama",model_id="a"} 0.5\n'
+        with polled(tmp_path, rest, outcome="unrecognised"):
+            pass
+        with polled(tmp_path, LITELLM[0], began=BEGAN + 60):
+            pass
+        with polled(tmp_path, rest, began=BEGAN + 120) as client:
+            assert client.get("/ready").status_code == 200
+        with polled(tmp_path, UNRELATED, began=BEGAN + 180, outcome="unrecognised"):
+            pass

@@ -170,7 +170,10 @@ def read(dialect: Dialect, *bodies: str) -> Snapshot:
     reader, translator, memory = ExpositionReader(), Translator([dialect]), Memory()
     for number, body in enumerate(bodies):
         memory, snapshot, _ = assess(
-            memory, translator.translate(reader.read(body.encode())), Moment(15.0 * number, 15.0 * number), Policy()
+            memory,
+            translator.translate(reader.read(body.encode()), memory.learnt),
+            Moment(15.0 * number, 15.0 * number),
+            Policy(),
         )
     return snapshot
 
@@ -184,9 +187,9 @@ class TestVocabulary:
 
     @pytest.mark.parametrize(
         ("combine", "score", "cost"),
-        [(None, 60, 180), ("sum", None, 180), ("mean", 60, 60), ("lowest", 30, 30), ("highest", 90, 90)],
+        [(None, 30, 180), ("sum", None, 180), ("mean", 60, 60), ("lowest", 30, 30), ("highest", 90, 90)],
     )
-    def test_of_several_series_the_last_counts_and_of_costs_the_sum_unless_another_way_is_named(
+    def test_of_several_series_the_worst_counts_and_of_costs_the_sum_unless_another_way_is_named(
         self, tmp_path: Path, combine: str | None, score: float | None, cost: float
     ) -> None:
         how = f'combine = "{combine}"' if combine else ""

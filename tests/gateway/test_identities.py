@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import pytest
 
 from bridge import create_app
+from bridge.gateway import identities
 from bridge.gateway.dialect_file import select
 from bridge.gateway.exposition import ExpositionReader
-from bridge.gateway.identities import Identities
+from bridge.gateway.identities import MAX_NAMED, Claim, Names
 from bridge.gateway.translate import Translator
-from bridge.model import Key, Signals
+from bridge.model import VANISHED_AFTER_POLLS, Key, Named, Signals
 from bridge.settings import Settings
 from tests.gateway.hostile import answer, gateway
 from tests.one_poller import polled, poller_in, reads
@@ -22,15 +24,12 @@ SWIFT = Key("acme", "swift")
 Seen = Mapping[tuple[str, str], Key]
 
 
-def after(*expositions: Seen, rank: int = 0) -> Identities:
+def after(*expositions: Seen, literal: Collection[Key] = ()) -> Names:
     """The names after expositions in which identities went by these names."""
-    identities = Identities()
+    named: tuple[Named, ...] = ()
     for seen in expositions:
-        identities.begin()
-        for identity, name in seen.items():
-            identities.saw(identity, rank, name)
-        identities.end()
-    return identities
+        named = identities.after(named, [Claim(identity, 0, name) for identity, name in seen.items()], literal)
+    return Names(named)
 
 
 class TestNumbers:
@@ -53,46 +52,55 @@ class TestNumbers:
             assert after(both, then).shown(TWO) == Key("acme", "swift #2")
 
     def test_a_number_that_came_free_is_given_again(self) -> None:
-        names = after({ONE: SWIFT, TWO: SWIFT}, {TWO: SWIFT}, {TWO: SWIFT, THREE: SWIFT})
+        names = after({ONE: SWIFT, TWO: SWIFT}, *[{TWO: SWIFT}] * VANISHED_AFTER_POLLS, {TWO: SWIFT, THREE: SWIFT})
         assert (names.shown(THREE), names.shown(TWO)) == (SWIFT, Key("acme", "swift #2"))
 
-    def test_one_that_takes_anothers_place_in_the_same_poll_takes_its_name(self) -> None:
-        assert after({ONE: SWIFT}, {TWO: SWIFT}).shown(TWO) == SWIFT
+    def test_one_that_misses_a_poll_or_two_finds_its_name_again(self) -> None:
+        both, other = {ONE: SWIFT, TWO: SWIFT}, {TWO: SWIFT}
+        assert after(both, other, {THREE: SWIFT}, both).shown(ONE) == SWIFT
+        assert after(both, other, other, both, other, other, both).shown(TWO) == Key("acme", "swift #2")
 
-    def test_one_that_is_gone_has_no_name(self) -> None:
-        assert after({ONE: SWIFT}, {}).shown(ONE) is None
+    def test_one_that_is_gone_for_as_long_as_a_provider_stays_on_the_roster_has_no_name(self) -> None:
+        assert after({ONE: SWIFT}, *[{}] * (VANISHED_AFTER_POLLS - 1)).shown(ONE) == SWIFT
+        assert after({ONE: SWIFT}, *[{}] * VANISHED_AFTER_POLLS).shown(ONE) is None
+
+    def test_a_number_never_makes_a_name_that_the_gateway_uses_itself(self) -> None:
+        both = {ONE: SWIFT, TWO: SWIFT}
+        assert after(both, literal=[Key("acme", "swift #2")]).shown(TWO) == Key("acme", "swift #3")
+        three = after({ONE: SWIFT, TWO: SWIFT}, {ONE: SWIFT, TWO: SWIFT, THREE: Key("acme", "swift #2")})
+        assert [three.shown(it) for it in (TWO, THREE)] == [Key("acme", "swift #3"), Key("acme", "swift #2")]
+
+    def test_a_hundred_thousand_of_one_name_take_a_moment_and_names_are_bounded(self) -> None:
+        claims = [Claim(("gw", str(number)), 0, SWIFT) for number in range(100_000)]
+        started = time.monotonic()
+        named = identities.after((), claims)
+        assert time.monotonic() - started < 3
+        assert len(named) == MAX_NAMED
+        anew = identities.after(named, [Claim(("gw", f"new-{number}"), 0, SWIFT) for number in range(5)])
+        assert len(anew) == MAX_NAMED
 
     def test_a_name_without_a_provider_is_none(self) -> None:
         assert after({ONE: Key("")}).shown(ONE) is None
 
 
 class TestSeveralNames:
+    @staticmethod
+    def names(*claims: tuple[tuple[str, str], int, Key]) -> Names:
+        return Names(identities.after((), [Claim(*claim) for claim in claims]))
+
     @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
     def test_the_entry_that_stands_first_gives_the_name_whichever_is_seen_first(self, order: tuple[int, int]) -> None:
-        identities, names = Identities(), [SWIFT, Key("acme", "quick-group")]
-        identities.begin()
-        for rank in order:
-            identities.saw(ONE, rank, names[rank])
-        identities.end()
-        assert (identities.shown(ONE), identities.own_name(ONE)) == (SWIFT, SWIFT)
+        given = [SWIFT, Key("acme", "quick-group")]
+        names = self.names(*((ONE, rank, given[rank]) for rank in order))
+        assert (names.shown(ONE), names.own_name(ONE)) == (SWIFT, SWIFT)
 
     def test_of_two_names_in_one_entry_the_first_stays(self) -> None:
-        identities = Identities()
-        for _ in range(2):
-            identities.begin()
-            identities.saw(ONE, 0, SWIFT)
-            identities.saw(ONE, 0, Key("acme", "quick-group"))
-            identities.end()
-        assert identities.shown(ONE) == SWIFT
+        claims = [Claim(ONE, 0, SWIFT), Claim(ONE, 0, Key("acme", "quick-group"))]
+        assert Names(identities.after(identities.after((), claims), claims)).shown(ONE) == SWIFT
 
     def test_a_better_name_gives_the_number_of_the_old_one_back(self) -> None:
-        identities = Identities()
-        identities.begin()
-        identities.saw(ONE, 1, SWIFT)
-        identities.saw(ONE, 0, Key("acme", "swift-2"))
-        identities.saw(TWO, 1, SWIFT)
-        identities.end()
-        assert (identities.shown(ONE), identities.shown(TWO)) == (Key("acme", "swift-2"), SWIFT)
+        names = self.names((ONE, 1, SWIFT), (ONE, 0, Key("acme", "swift-2")), (TWO, 1, SWIFT))
+        assert (names.shown(ONE), names.shown(TWO)) == (Key("acme", "swift-2"), SWIFT)
 
     def test_the_own_name_is_the_one_without_a_number(self) -> None:
         assert after({ONE: SWIFT, TWO: SWIFT}).own_name(TWO) == SWIFT
@@ -119,8 +127,10 @@ class TestGateway:
 
     @staticmethod
     def translated(*bodies: bytes) -> Signals:
-        reader, translator = ExpositionReader(), Translator(select("litellm"))
-        return [translator.translate(reader.read(body)) for body in bodies][-1]
+        reader, translator, signals = ExpositionReader(), Translator(select("litellm")), Signals()
+        for body in bodies:
+            signals = translator.translate(reader.read(body), signals.learnt)
+        return signals
 
     def test_every_series_of_an_identity_goes_by_its_name(self) -> None:
         counters = self.translated(deployments(a=1, b=2)).counters
@@ -139,6 +149,21 @@ class TestGateway:
             "swift": 1,
             "swift #2": 2,
         }
+
+    def test_a_poll_that_is_not_accepted_changes_no_name(self, tmp_path: Path) -> None:
+        # The second deployment comes first where the bridge has no names to go by.
+        now, models = [1_795_000_000.0], []
+        bodies = (deployments(a=1, b=2), b"node_cpu 1\n", deployments(b=2, a=1))
+        with gateway(*(answer(200, body) for body in bodies)) as upstream:
+            settings = Settings(f"http://127.0.0.1:{upstream.port}", metrics_path="/metrics", data_dir=tmp_path)
+            app = create_app(settings, clock=reads(lambda: now[0]))
+            for outcome in ("ok", "unrecognised", "ok"):
+                now[0] += 15
+                assert polled(poller_in(app)).outcome == outcome
+                models.append({one.digest: one.number for one in poller_in(app)._memory.learnt.names})
+            app.extensions["bridge"].store.close()
+        assert models[0] == models[1] == models[2]
+        assert sorted(models[0].values()) == [1, 2]
 
     def test_a_restarted_bridge_calls_them_what_it_called_them_before(self, tmp_path: Path) -> None:
         # The first of two deployments is withdrawn; then the bridge restarts, or another worker takes the lead.

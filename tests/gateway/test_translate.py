@@ -304,12 +304,18 @@ class TestWhoseItIs:
         assert sums == {"requests": 100, "failures": 10}
         assert len({counter for counter in counters if counter.signal == "requests"}) == 3
 
-    def test_costs_of_one_provider_add_up_and_of_other_gauges_the_last_one_counts(self) -> None:
+    def test_costs_of_one_provider_add_up_and_of_other_gauges_the_worst_one_counts(self) -> None:
         two = '{0}{{provider="openai",team="a"}} 1\n{0}{{provider="openai",team="b"}} 2\n'
         signals = translate(METRICS + two.format("gatewayz_cost_by_provider"))
         assert signals.gauges["cost"] == {OPENAI: 3}
         one_by_one = two.format("health_score").replace(" 2", " 20")
-        assert translate(DATA + one_by_one).gauges["reported_score"] == {OPENAI: 20}
+        signals = translate(DATA + one_by_one)
+        assert signals.gauges["reported_score"] == {OPENAI: 1}
+        assert signals.notices == ("health_score has 3 values for openai: the lowest counts",)
+
+    def test_several_series_of_one_provider_that_agree_need_no_notice(self) -> None:
+        two = DATA + 'health_score{provider="openai",region="b"} 90\n'
+        assert (translate(two).gauges["reported_score"], translate(two).notices) == ({OPENAI: 90}, ())
 
     def test_names_are_data_and_decide_nothing_but_their_own_row(self) -> None:
         name = 'openai\\"} 0\\nhealth_score{provider=\\"openai'
@@ -321,6 +327,8 @@ class TestWhoseItIs:
         long, longer = "x" * MAX_NAME_LENGTH, "x" * (MAX_NAME_LENGTH + 1)
         text = DATA + f'health_score{{provider="{long}"}} 5\nhealth_score{{provider="{longer}"}} 5\n'
         assert translate(text).providers == {"openai", long}
+        [notice] = translate(text).notices
+        assert notice == "1 series are left out: a provider's or model's name is longer than 256 characters"
 
     def test_more_providers_than_can_be_followed_are_left_out_with_a_notice(
         self, monkeypatch: pytest.MonkeyPatch

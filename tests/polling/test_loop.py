@@ -19,7 +19,7 @@ from bridge import clock
 from bridge.gateway.errors import GatewayError, GatewayUnreachable
 from bridge.history import database as database_module
 from bridge.history.store import Store
-from bridge.model import CircuitState, CounterId, Counters, Key, Reading, Signals
+from bridge.model import CircuitState, CounterId, Counters, Key, Learnt, Named, Reading, Signals
 from bridge.policy import Policy
 from bridge.polling import election as lead_module
 from bridge.polling import loop as poller_module
@@ -58,15 +58,14 @@ class Source:
     def __init__(self) -> None:
         self.says: Signals | Exception = signals()
         self.read_at: list[float] = []
+        self.learnt: list[Learnt] = []
 
-    def read(self) -> Signals:
+    def read(self, learnt: Learnt) -> Signals:
+        self.learnt.append(learnt)
         self.read_at.append(time.monotonic())
         if isinstance(self.says, Exception):
             raise self.says
         return self.says
-
-    def restore(self, names: object) -> None:
-        """It gives nobody a name."""
 
 
 class Time:
@@ -176,13 +175,16 @@ class TestOnePoll:
         assert polled(poller).good
         assert [(before, after) for before, after, _ in moves(store, "circuit")] == [("", "CLOSED"), ("CLOSED", "OPEN")]
 
-    def test_an_exposition_of_an_unknown_gateway_is_no_good_poll_where_one_was_known(
+    def test_what_readings_teach_is_kept_when_their_poll_is_accepted_and_handed_to_the_next_also_after_a_restart(
         self, poller: Poller, source: Source, clocks: Time
     ) -> None:
-        polled(poller)
-        clocks.passes(INTERVAL)
-        source.says = Signals()
-        assert polled(poller).outcome == "unrecognised"
+        learnt = Learnt((Named("gw", "id-1", 0, Key("acme", "swift"), 2, 1),), {"gw: score": "percent"}, ("gw",))
+        for says in (replace(signals(), learnt=learnt), REFUSED, signals()):
+            source.says = says
+            polled(poller)
+            poller.resume()
+            clocks.passes(INTERVAL)
+        assert source.learnt == [Learnt(), learnt, learnt]
 
 
 class TestOutages:
