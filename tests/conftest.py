@@ -15,6 +15,7 @@ LONGEST_FIRST = ("tests/living/", "tests/service/", "tests/test_readme.py", "tes
 WEEK_SECONDS = 7 * 86_400.0
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run a file's tests one after another in one process, for the sake of what they share, and the longest first."""
     for item in items:
