@@ -1,6 +1,7 @@
 # make run    serve the bridge on http://localhost:5050 (with a demo gateway, unless GATEWAYZ_API_URL is set)
-# make test   everything that must hold before a commit: lint, types, layers, tests
-# make lint   the same without the tests
+# make check  lint, types, layers and unit tests: about a minute, for while one works
+# make test   everything that must hold before a commit: some minutes; JOBS=4 runs so many tests at once
+# make lint   lint, types and layers alone
 # make bench  measure the bridge against its peers: six minutes, a table, and whether every figure was reached
 # make dashboards  write the Grafana dashboards anew, from grafana/generate
 # make setup  only install what those need, into .venv
@@ -9,8 +10,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+JOBS ?= auto
+PYTEST := $(BIN)/pytest --numprocesses $(JOBS) --dist loadgroup --no-loadscope-reorder
 
-.PHONY: run setup test lint bench dashboards
+unexport PYTHONDONTWRITEBYTECODE  # a service is started some hundred times
+
+.PHONY: run setup check test lint bench dashboards
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.runtime
@@ -22,8 +27,11 @@ run: $(VENV)/.runtime
 
 setup: $(VENV)/.development
 
+check: lint
+	$(PYTEST) -m "not service and not slow"
+
 test: lint
-	$(BIN)/pytest
+	$(PYTEST)
 
 lint: $(VENV)/.development
 	$(BIN)/ruff check

@@ -154,10 +154,10 @@ class _Wandering:
             at, failing = float(self._times[row]), bool(self._failed[row])
             events = self._events.get(row, ())
             if failing:
-                poll = Poll(at, INTERVAL_SECONDS, "timeout", "the gateway did not answer in time", 10.0)
+                poll = Poll(at, INTERVAL_SECONDS, "timeout", "the gateway did not answer in time", 10.0, steady=at)
                 store.append(poll, failing_since=at, events=events)
             else:
-                poll = Poll(at, INTERVAL_SECONDS, "ok", "", 0.02)
+                poll = Poll(at, INTERVAL_SECONDS, "ok", "", 0.02, steady=at)
                 store.append(
                     poll,
                     failing_since=None,

@@ -1,1 +1,1 @@
-"""A demo AI gateway that plays a scripted incident, for ``make run``, the tests and the benchmarks."""
+"""A demo AI gateway with simulated traffic that plays scripted incidents, for ``make run``, tests and benchmarks."""

@@ -1,4 +1,4 @@
-"""The demo gateway's HTTP side: the script, served on the loopback interface unless told otherwise."""
+"""The demo gateway's HTTP side: what it publishes, served on the loopback interface unless told otherwise."""
 
 from __future__ import annotations
 
@@ -9,9 +9,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
 from typing import NamedTuple
 
+from demo import incident
+from demo.metrics import Metrics
 from demo.script import exposition
+from demo.traffic import Router
 
-METRICS_PATH = "/prometheus/data/metrics"
+METRICS_PATH = "/metrics"
+"""The gateway's own counters and histograms (demo.incident)."""
+DATA_PATH = "/prometheus/data/metrics"
+"""The endpoint that older gateways have: scores and circuits (demo.script)."""
 
 
 class RequestCounter:
@@ -37,19 +43,30 @@ class Gateway(NamedTuple):
 
 @contextmanager
 def serve(port: int = 0, clock: Callable[[], float] = time.time, *, host: str = "127.0.0.1") -> Iterator[Gateway]:
-    """Serve the script from its first second on, until the ``with`` block ends. Port 0 takes a free one."""
+    """Serve both scripts from their first second on, until the ``with`` block ends. Port 0 takes a free one."""
     started, requests = clock(), RequestCounter()
+    router, metrics, lock = Router(incident.fleet(), incident.SCRIPT), Metrics(), Lock()
+
+    def page(path: str) -> str | None:
+        now = clock()
+        if path == DATA_PATH:
+            return exposition(now - started, now)
+        if path != METRICS_PATH:
+            return None
+        with lock:
+            router.advance(now - started)
+            return metrics(router, now)
 
     class Handler(BaseHTTPRequestHandler):
         timeout = 10.0
 
         def do_GET(self) -> None:
-            if self.path.partition("?")[0] != METRICS_PATH:
+            text = page(self.path.partition("?")[0])
+            if text is None:
                 self._answer(404, "application/json", '{"detail":"Not Found"}')
                 return
             requests.count()
-            now = clock()
-            self._answer(200, "text/plain; version=0.0.4; charset=utf-8", exposition(now - started, now))
+            self._answer(200, "text/plain; version=0.0.4; charset=utf-8", text)
 
         def _answer(self, status: int, content_type: str, text: str) -> None:
             body = text.encode()

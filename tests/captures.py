@@ -1,6 +1,7 @@
-"""Expositions that real gateways published, with the truth beside them, and what the bridge makes of them.
+"""Expositions with the truth beside them, and what the bridge makes of them.
 
-They are data that lies beside the project, not in it; where it is absent, the tests that need it skip.
+Those that real gateways published lie beside the project, not in it: where they are absent, the tests that need them
+skip. Those of the living gateways (tests/living) are in the project; what must never be skipped stands on them.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from bridge.health.assess import assess
 from bridge.health.memory import Memory
 from bridge.model import Circuit, Event, Key, Moment, Signals, Snapshot, Verdict
 from bridge.policy import Policy
+from tests.living import recording
 
 CAPTURES = Path(__file__).parents[1].parent / "shared" / "captures"
 START = 1_795_003_200.0
@@ -86,6 +88,17 @@ def scrapes(gateway: str) -> tuple[Scrape, ...]:
             truth,
         )
         for number, truth in enumerate(manifest)
+    )
+
+
+@cache
+def recorded(dialect: str) -> tuple[Scrape, ...]:
+    """The scrapes of a living gateway, in order."""
+    return tuple(
+        Scrape(
+            number, f"{number:03}", one["phase"], recording.BEGAN + one["seconds"], one["body"].encode(), one["truth"]
+        )
+        for number, one in enumerate(recording.read(dialect))
     )
 
 

@@ -13,7 +13,7 @@ README = (PROJECT / "README.md").read_text(encoding="utf-8")
 ELSEWHERE = "Bring your gateway in ten minutes"
 """The section that tests/test_bring_your_gateway.py follows word by word."""
 NOT_RUN = {
-    r"make (run|test|bench|setup|lint|dashboards)\b.*": "installs, serves or tests the whole project",
+    r"make (run|check|test|bench|setup|lint|dashboards)\b.*": "installs, serves or tests the whole project",
     r"([A-Z_]+=\S+ )+make run": "needs a gateway; its variables are checked",
     r"docker (compose )?\S.*": "needs a Docker daemon and images",
     r"gateway  →  health  →  .*": "a picture, not a command",

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import socket
 
 import pytest
+
+_reservations: list[socket.socket] = []
 
 
 def require(binary: str) -> str:
@@ -21,6 +24,17 @@ def require(binary: str) -> str:
 
 
 def free_port() -> int:
-    """A port on the loopback interface that nobody listens on just now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+    """A port on which nothing listens, and which no other test process is given while this one lives.
+
+    It is below those that a system hands out by itself, so that no connection takes it before it is used either.
+    """
+    while True:
+        port = random.randrange(10_000, 32_000)
+        reservation = socket.socket(socket.AF_UNIX)
+        try:
+            reservation.bind(f"\0provider-health-bridge-port-{port}")  # freed by the system when this process ends
+            with socket.create_server(("", port)):
+                _reservations.append(reservation)
+                return port
+        except OSError:
+            reservation.close()

@@ -17,9 +17,9 @@ import pytest
 from bridge.gateway import dialect_file
 from bridge.queries.catalog import METRICS, OLD_NAMES, TABLES
 from bridge.settings import ConfigurationError, load
-from demo.gateway import serve
+from demo.gateway import METRICS_PATH, serve
 from tests.readme import PROJECT, README, Example, examples
-from tests.service.harness import Service, wait_until
+from tests.service.harness import AS_THE_README, Service, wait_until
 from tests.services import require
 
 EXAMPLES = examples()
@@ -94,7 +94,8 @@ def test_a_new_example_is_found_and_one_that_nobody_can_run_is_told(readme: str,
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """The bridge over the demo gateway, as ``make run`` starts it."""
     with serve() as gateway:
-        service = Service(tmp_path_factory.mktemp("readme"), {"GATEWAYZ_API_URL": gateway.url})
+        environment = {"GATEWAYZ_API_URL": gateway.url, "GATEWAY_METRICS_PATH": METRICS_PATH}
+        service = Service(tmp_path_factory.mktemp("readme"), environment, command=AS_THE_README)
         try:
             service.start()
             wait_until(lambda: service.get("/ready").status == 200, "there is a first poll")

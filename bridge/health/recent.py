@@ -46,6 +46,10 @@ class RecentTraffic:
         added = Step(at, arrivals.begins, arrivals.successes, arrivals.failures)
         return replace(here, steps=(*kept, added))
 
+    def since(self, at: float) -> RecentTraffic:
+        """Without the steps that ended before."""
+        return replace(self, steps=tuple(step for step in self.steps if step.end >= at))
+
     def with_step(self, index: SeriesIndex, keys: Sequence[Key], step: Step) -> RecentTraffic:
         """With one more step, of these keys, and laid out by an index that has them."""
         here = self if index is self.index else self._laid_out(index)

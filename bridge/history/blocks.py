@@ -26,6 +26,7 @@ from bridge.history.segment import AT, AXIS, PollRow, Segment
 BLOCK_POLLS = 240
 CACHE_BYTES = 32 * 2**20
 SEALED = "(SELECT coalesce(max(last_poll), 0) FROM blocks)"
+UNSEALED = f"id > {SEALED} AND outcome != 'lost'"
 
 
 def seal(database: Database) -> bool:
@@ -33,7 +34,7 @@ def seal(database: Database) -> bool:
 
     A block's polls are all of one epoch. Raises sqlite3.Error when the file cannot be written.
     """
-    ids = [id_ for (id_,) in database.connection().execute(f"SELECT id FROM polls WHERE id > {SEALED} ORDER BY id")]
+    ids = [id_ for (id_,) in database.connection().execute(f"SELECT id FROM polls WHERE {UNSEALED} ORDER BY id")]
     if len(ids) < 2 * BLOCK_POLLS:
         return False
     with database.transaction() as connection:
@@ -42,19 +43,21 @@ def seal(database: Database) -> bool:
         last = rows[-1].id if len(rows) < len(oldest) else ids[BLOCK_POLLS - 1]
         if rows:
             made = segment.of_rows(rows)
+            layout = database.id_of(connection, made.layout)
             block = connection.execute(
-                "INSERT INTO blocks (start, end, epoch, polls, last_poll, layout) VALUES (?, ?, ?, ?, ?, ?)",
-                (rows[0].at, rows[-1].at, rows[0].epoch, len(rows), last, database.id_of(connection, made.layout)),
+                "INSERT INTO blocks (start, end, epoch, steady, polls, first_poll, last_poll, layout)"
+                " VALUES (?, ?, ?, (SELECT steady FROM polls WHERE id = ?), ?, ?, ?, ?)",
+                (rows[0].at, rows[-1].at, rows[0].epoch, rows[-1].id, len(rows), ids[0], last, layout),
             ).lastrowid
             columns = {name: encode(made.column(name)) for name in made.layout.widths}
             connection.executemany(
                 "INSERT INTO block_columns (block, name, numbers) VALUES (?, ?, ?)",
                 [(block, name, content) for name, content in {AXIS: segment.dump_axis(made.axis), **columns}.items()],
             )
-        else:
-            connection.execute("DELETE FROM polls WHERE id <= ? AND id > " + SEALED, (last,))
         connection.execute("DELETE FROM fresh WHERE poll <= ?", (last,))
-    mending.count_losses(database, "could not be read when they were to be sealed")
+        lost = mending.mark_lost(connection, {it for it in ids if it <= last} - {row.id for row in rows})
+    if lost:
+        database.note(lost, f"{lost} polls could not be read when they were to be sealed")
     return True
 
 
@@ -63,7 +66,7 @@ def _unsealed(database: Database, *, after: int = 0, until: float = math.inf) ->
     connection = database.connection()
     found = connection.execute(
         "SELECT id, at, interval, outcome = 'ok', seconds, epoch, layout, numbers, steady IS NULL"
-        f" FROM polls LEFT JOIN fresh ON poll = id WHERE id > max(?, {SEALED}) AND id <= ? ORDER BY id",
+        f" FROM polls LEFT JOIN fresh ON poll = id WHERE {UNSEALED} AND id > ? AND id <= ? ORDER BY id",
         (after, until),
     ).fetchall()
     rows = [(row, bool(first)) for *fields, first in found if (row := _row(database, *fields)) is not None]

@@ -29,6 +29,7 @@ from bridge.policy import RATE_WINDOW_SECONDS
 _BEFORE_THEM: dict[str, Any] = {
     "moment": None,
     "window_seconds": RATE_WINDOW_SECONDS,
+    "recent_from": None,
     "past": [],
     "quiet": [],
     "forgotten": [0, None],
@@ -123,6 +124,7 @@ def dump(memory: Memory) -> bytes:
     content = {
         "moment": memory.moment,
         "window_seconds": window.seconds,
+        "recent_from": memory.recent.steps[0].end if memory.recent.steps else None,
         "past": [[*counter, *last] for counter, last in window.past.items()],
         "quiet": [[*window.ids[it], float(window.last[it]), float(window.seen[it])] for it in quiet.tolist()],
         "forgotten": [window.forgotten, window.forgotten_at],
@@ -155,7 +157,7 @@ def load(data: bytes, rows: Iterable[Row]) -> Memory:
         moment=None if content["moment"] is None else Moment(*content["moment"]),
         counters=counters,
         window=_completed(window, content),
-        recent=recent,
+        recent=recent.since(content["recent_from"] or 0.0),
         falls=tuple(content["falls"]),
         clock_set=None if content["clock_set"] is None else tuple(content["clock_set"]),
         circuits={circuit.key: circuit for circuit in circuits},
@@ -186,7 +188,7 @@ def _windows(seconds: float, rows: Iterable[Row]) -> tuple[Window, RecentTraffic
     for steady, ids, numbers in rows:
         counters = Counters(ids, numbers[: len(ids)])
         window, _ = window.append(steady, counters)
-        if len(numbers) > len(ids):  # schema 1 had no more than the counters
+        if len(numbers) > len(ids) or not ids:  # schema 1 had no more than the counters
             step = Step(steady, *numbers[len(ids) :].reshape(3, -1))
             recent = recent.with_step(window.index, _keys(ids, window.index), step)
     return window, recent, counters

@@ -84,7 +84,10 @@ class Database:
                 self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
         try:
             version = self.connection().execute("PRAGMA user_version").fetchone()[0]
-            if version > schema.VERSION and self._is_ours():
+            if not self._is_ours():
+                self.set_aside("it is another program's")
+                return
+            if version > schema.VERSION:
                 self._go_beside(version)
                 return
             self._upgrade(version)
@@ -114,8 +117,6 @@ class Database:
         """Make the schema, or take it forward from an earlier version."""
         if version == schema.VERSION:
             return
-        if not self._is_ours():
-            raise sqlite3.DatabaseError("it is another program's")
         with self.transaction() as connection:
             found = connection.execute("PRAGMA user_version").fetchone()[0]
             if found == 0:
@@ -148,6 +149,7 @@ class Database:
         target.rename(self.path)
         self.damage = f"{self.path} was damaged ({why}), and is kept as {aside}"
         self._prepare()
+        self.note(0, self.damage)
         self.salvaged = True
 
     def set_aside(self, why: str) -> None:
@@ -176,7 +178,9 @@ class Database:
         """Write down what damage has cost: so many polls, and in words. Every worker tells of it."""
         with self.transaction() as connection:
             connection.execute(
-                "INSERT INTO losses (at, polls, message) VALUES (?, ?, ?)", (time.time(), polls, message)
+                "INSERT INTO losses (at, poll, polls, message)"
+                " VALUES (?, coalesce((SELECT max(id) FROM polls), 0), ?, ?)",
+                (time.time(), polls, message),
             )
 
     def connection(self) -> sqlite3.Connection:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+from collections.abc import Collection
 
 import numpy as np
 
@@ -24,8 +25,6 @@ ODD_POLL = (
 ODD_EVENT = "typeof(at) NOT IN ('real', 'integer') OR typeof(epoch) != 'integer' OR " + " OR ".join(
     f"typeof({name}) != 'text'" for name in ("kind", "provider", "model", "before", "after", "reason")
 )
-FIRST_BLOCK_POLLS = 240
-"""Polls of a block of schema 1, which does not say how many it has."""
 
 
 def tidy(database: Database) -> int:
@@ -35,24 +34,56 @@ def tidy(database: Database) -> int:
     """
     with database.transaction() as connection:
         _drop_layouts(connection)
-        connection.execute(f"DELETE FROM polls WHERE {ODD_POLL}")
         events = connection.execute(f"DELETE FROM events WHERE {ODD_EVENT}").rowcount
         connection.execute("DELETE FROM epochs WHERE typeof(cutoff) != 'real' OR typeof(shift) != 'real'")
+        lost = _mark_missing(connection) + _mark_unreadable(database, connection)
+        connection.execute("DELETE FROM fresh WHERE poll NOT IN (SELECT id FROM polls WHERE outcome = 'ok')")
         _restore_epochs(connection)
-        broken = [
-            (poll,)
-            for poll, layout, numbers in connection.execute("SELECT poll, layout, numbers FROM fresh")
-            if not _is_poll(database, layout, numbers)
-        ]
-        connection.executemany("DELETE FROM fresh WHERE poll = ?", broken)
-        connection.execute(
-            "DELETE FROM polls WHERE outcome = 'ok' AND id > (SELECT coalesce(max(last_poll), 0) FROM blocks)"
-            " AND id NOT IN (SELECT poll FROM fresh)"
-        )
-        connection.execute("DELETE FROM fresh WHERE poll NOT IN (SELECT id FROM polls)")
     if events:
         database.note(0, f"{events} events could not be read")
-    return count_losses(database, "could not be read")
+    if lost:
+        database.note(lost, f"{lost} polls could not be read")
+    return lost
+
+
+def mark_lost(connection: sqlite3.Connection, polls: Collection[int]) -> int:
+    """Note that these polls are lost: their numbers have no gaps, so that what is missing can be counted."""
+    marked = connection.executemany(
+        "UPDATE polls SET outcome = 'lost' WHERE id = ? AND outcome != 'lost'", [(poll,) for poll in polls]
+    )
+    return max(0, marked.rowcount)
+
+
+def _mark_missing(connection: sqlite3.Connection) -> int:
+    """Polls without a row, and those that were in a block that is gone."""
+    rows = connection.execute("SELECT id, outcome = 'lost' FROM polls ORDER BY id").fetchall()
+    blocks = connection.execute("SELECT first_poll, last_poll FROM blocks ORDER BY id").fetchall()
+    sealed = set[int]().union(*(range(first, last + 1) for first, last in blocks))
+    last_sealed = max((last for _, last in blocks), default=0)
+    newest = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'polls'").fetchone()
+    there = {id_ for id_, _ in rows}
+    known = {id_ for id_, lost in rows if lost}
+    first = min(there | sealed, default=1)
+    missing = set(range(first, (newest[0] if newest else 0) + 1)) - there - sealed
+    connection.executemany(
+        "INSERT INTO polls (id, at, steady, interval, outcome, message, seconds) SELECT ?, coalesce("
+        " (SELECT at FROM polls WHERE id < ? ORDER BY id DESC LIMIT 1), (SELECT max(end) FROM blocks), 0.0), coalesce("
+        " (SELECT steady FROM polls WHERE id < ? ORDER BY id DESC LIMIT 1), (SELECT max(steady) FROM epochs)),"
+        " 0.0, 'lost', '', 0.0",
+        [(poll, poll, poll) for poll in sorted(missing)],
+    )
+    unsealed = {id_ for id_ in there - sealed - known if id_ <= last_sealed}
+    return len(missing) + mark_lost(connection, unsealed)
+
+
+def _mark_unreadable(database: Database, connection: sqlite3.Connection) -> int:
+    """Polls whose row, or whose numbers, are noise, or that have none."""
+    newer = "id > (SELECT coalesce(max(last_poll), 0) FROM blocks) AND outcome != 'lost'"
+    odd = {id_ for (id_,) in connection.execute(f"SELECT id FROM polls WHERE {newer} AND ({ODD_POLL})")}
+    rows = connection.execute(
+        f"SELECT id, layout, numbers FROM polls LEFT JOIN fresh ON poll = id WHERE outcome = 'ok' AND {newer}"
+    )
+    return mark_lost(connection, odd | {id_ for id_, *stored in rows if not _is_poll(database, *stored)})
 
 
 def tidy_counters(database: Database) -> None:
@@ -103,31 +134,6 @@ def _scrub_columns(database: Database, block: int, polls: int, layout: PollLayou
     database.note(0, f"{', '.join(broken)} of {polls} polls could not be read")
 
 
-def count_losses(database: Database, why: str) -> int:
-    """Note, if there are any, the polls that are missing and were not known to be; how many these are.
-
-    Numbers of polls have no gaps, and each is in a block, or has a row of its own.
-    """
-    missing = (
-        database.connection()
-        .execute(
-            "WITH sealed AS (SELECT coalesce(sum(coalesce(polls, ?)), 0) AS polls, coalesce(max(last_poll), 0) AS last,"
-            " min(last_poll - coalesce(polls, ?)) + 1 AS first FROM blocks),"
-            " newest AS (SELECT max(id) AS id FROM (SELECT id FROM polls UNION ALL SELECT poll FROM latest"
-            " UNION ALL SELECT seq FROM sqlite_sequence WHERE name = 'polls')),"
-            " oldest AS (SELECT min(id) AS id FROM (SELECT id FROM polls UNION ALL SELECT first FROM sealed))"
-            " SELECT newest.id - oldest.id + 1 - sealed.polls - (SELECT count(*) FROM polls WHERE id > sealed.last)"
-            " - (SELECT coalesce(sum(polls), 0) FROM losses) FROM sealed, newest, oldest",
-            (FIRST_BLOCK_POLLS, FIRST_BLOCK_POLLS),
-        )
-        .fetchone()[0]
-    )
-    if missing is None or missing <= 0:
-        return 0
-    database.note(missing, f"{missing} polls {why}")
-    return int(missing)
-
-
 def _drop_layouts(connection: sqlite3.Connection) -> None:
     broken = [
         (id_,)
@@ -141,27 +147,26 @@ def _restore_epochs(connection: sqlite3.Connection) -> None:
     """Epochs that are not there any more, from their polls; those that are there decide which of these count."""
     connection.execute(
         "INSERT OR IGNORE INTO epochs SELECT epoch, min(at), min(coalesce(steady, at)),"
-        " max(at) - max(coalesce(steady, at)), max(coalesce(steady, at)), 9e999 FROM polls GROUP BY epoch"
+        " max(at) - max(coalesce(steady, at)), max(coalesce(steady, at)), 9e999 FROM polls"
+        " WHERE outcome != 'lost' GROUP BY epoch"
     )
 
 
 def _drop_block(database: Database, block: int) -> None:
     with database.transaction() as connection:
-        last = connection.execute("SELECT last_poll, polls FROM blocks WHERE id = ?", (block,)).fetchone()
+        first, last = connection.execute("SELECT first_poll, last_poll FROM blocks WHERE id = ?", (block,)).fetchone()
         connection.execute("DELETE FROM block_columns WHERE block = ?", (block,))
         connection.execute("DELETE FROM blocks WHERE id = ?", (block,))
-        connection.execute("DELETE FROM polls WHERE id BETWEEN ? AND ?", (last[0] - last[1] + 1, last[0]))
-        connection.execute(
-            "INSERT INTO losses (at, polls, message) SELECT strftime('%s'), ?, ?",
-            (last[1], f"{last[1]} polls of a block could not be read"),
-        )
+        mark_lost(connection, range(first, last + 1))
+    database.note(last + 1 - first, f"{last + 1 - first} polls of a block could not be read")
 
 
 def _restore_axis(database: Database, block: int, polls: int, last_poll: int) -> bool:
     """When, and how, the polls of a block were also stands in their rows."""
     with database.transaction() as connection:
         rows = connection.execute(
-            "SELECT at, interval, outcome = 'ok', seconds FROM polls WHERE id <= ? ORDER BY id DESC LIMIT ?",
+            "SELECT at, interval, outcome = 'ok', seconds FROM polls WHERE id <= ? AND outcome != 'lost'"
+            " ORDER BY id DESC LIMIT ?",
             (last_poll, polls),
         ).fetchall()
         ends = connection.execute("SELECT start, end FROM blocks WHERE id = ?", (block,)).fetchone()

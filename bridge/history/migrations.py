@@ -25,7 +25,10 @@ STEPS: Mapping[int, str] = {
     1: """
     ALTER TABLE polls ADD COLUMN steady REAL;
     ALTER TABLE polls ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE blocks ADD COLUMN steady REAL;
     ALTER TABLE blocks ADD COLUMN polls INTEGER;
+    ALTER TABLE blocks ADD COLUMN first_poll INTEGER;
+    UPDATE blocks SET first_poll = last_poll - 239;
     ALTER TABLE blocks ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE counters ADD COLUMN steady REAL;
     ALTER TABLE events ADD COLUMN steady REAL;
@@ -38,7 +41,8 @@ STEPS: Mapping[int, str] = {
     INSERT INTO epochs
         SELECT 0, first, first, 0.0, (SELECT at FROM polls ORDER BY id DESC LIMIT 1), 9e999
         FROM (SELECT at AS first FROM polls ORDER BY id LIMIT 1);
-    CREATE TABLE losses (id INTEGER PRIMARY KEY, at REAL NOT NULL, polls INTEGER NOT NULL, message TEXT NOT NULL);
+    CREATE TABLE losses (
+        id INTEGER PRIMARY KEY, at REAL NOT NULL, poll INTEGER NOT NULL, polls INTEGER NOT NULL, message TEXT NOT NULL);
     CREATE VIEW counted_events AS SELECT * FROM events
         WHERE at < coalesce((SELECT cutoff FROM epochs WHERE epochs.id = events.epoch), 9e999)
     """,

@@ -9,7 +9,7 @@ from bridge.history.database import Database
 TABLES = (
     ("polls", "id", ("at", "steady", "epoch", "interval", "outcome", "message", "seconds")),
     ("fresh", "poll", ("layout", "numbers")),
-    ("blocks", "id", ("start", "end", "epoch", "polls", "last_poll", "layout")),
+    ("blocks", "id", ("start", "end", "epoch", "steady", "polls", "first_poll", "last_poll", "layout")),
     ("block_columns", "block", ("name", "numbers")),
     ("counters", "poll", ("at", "steady", "layout", "numbers")),
     ("epochs", "id", ("first_at", "first_steady", "shift", "steady", "cutoff")),
@@ -45,8 +45,8 @@ def append(source: Database, target: Database) -> None:
                     values["shift"] -= later
                 if "epoch" in values:
                     values["epoch"] += offsets["epochs"]
-                if "last_poll" in values:
-                    values["last_poll"] += offsets["polls"]
+                for column in ("first_poll", "last_poll") if table == "blocks" else ():
+                    values[column] += offsets["polls"]
                 if "layout" in values:
                     values["layout"] = layouts[values["layout"]]
                 connection.execute(

@@ -78,9 +78,12 @@ def decode(data: bytes, polls: int, names: int) -> Floats:
     first = _joined(body[: 8 * names], names, 1, np.dtype(np.int64))
     deltas = _joined(body[8 * names :], names, polls, np.dtype(f"<i{width}"))
     unknown = deltas == np.iinfo(deltas.dtype).min
-    steps = np.where(unknown, 0, deltas).astype(np.int64)
-    found: Floats = (first + np.cumsum(steps, axis=1)) / 10.0**decimals
-    found[unknown] = np.nan
+    some = unknown.any()
+    numbers = np.cumsum(np.where(unknown, 0, deltas) if some else deltas, axis=1, dtype=np.int64)
+    numbers += first
+    found: Floats = numbers / 10.0**decimals
+    if some:
+        found[unknown] = np.nan
     return found.T
 
 
@@ -89,8 +92,10 @@ def _decimals(values: Floats) -> int | None:
     known = values[~np.isnan(values)]
     if not np.isfinite(known).all() or np.signbit(known[known == 0.0]).any():
         return None
+    some, largest = known[:: max(1, len(known) // SAMPLE)], float(np.abs(known).max(initial=0.0))
     for decimals in range(MOST_DECIMALS + 1):
-        some = known[:: max(1, len(known) // SAMPLE)]
+        if largest >= EXACT / 10.0**decimals:
+            return None
         if _is_decimal(some, decimals) and _is_decimal(known, decimals):
             return decimals
     return None
@@ -98,7 +103,7 @@ def _decimals(values: Floats) -> int | None:
 
 def _is_decimal(values: Floats, decimals: int) -> bool:
     scaled = np.rint(values * 10.0**decimals)
-    return bool((np.abs(scaled) < EXACT).all() and (scaled / 10.0**decimals == values).all())
+    return bool((scaled / 10.0**decimals == values).all())
 
 
 def _steps(values: Floats, decimals: int) -> tuple[Integers, Integers]:
@@ -119,11 +124,13 @@ def _steps(values: Floats, decimals: int) -> tuple[Integers, Integers]:
 
 def _planes(numbers: NDArray[np.generic]) -> bytes:
     """Integers, shape (names, polls), byte by byte: all of the lowest first."""
-    shape = (*numbers.shape, numbers.dtype.itemsize)
-    return np.moveaxis(np.ascontiguousarray(numbers).view(np.uint8).reshape(shape), 2, 0).tobytes()
+    size = numbers.dtype.itemsize
+    return np.ascontiguousarray(numbers).view(np.uint8).reshape(numbers.size, size).T.tobytes()
 
 
 def _joined(planes: NDArray[np.uint8], names: int, polls: int, dtype: np.dtype[Any]) -> NDArray[Any]:
     """Integers again, shape (names, polls)."""
-    together = np.moveaxis(planes.reshape(dtype.itemsize, names, polls), 0, 2)
+    if dtype.itemsize == 1:
+        return planes.view(dtype).reshape(names, polls)
+    together = planes.reshape(dtype.itemsize, names * polls).T
     return np.ascontiguousarray(together).view(dtype).reshape(names, polls)

@@ -15,7 +15,6 @@ ROWS_AT_ONCE = 100
 PRUNING_SECONDS = 0.02
 """One poll removes so many rows of each table at least, and goes on for so long where more are too old."""
 LAYOUTS_PRUNED_EVERY = 100
-LOSSES_KEPT = 100
 _SAME = "SELECT 1 FROM counted_events o WHERE o.kind = e.kind AND o.provider = e.provider AND o.model = e.model"
 _AGE = "coalesce(steady, at)"
 
@@ -38,7 +37,7 @@ class Pruning:
             more = True
             while more and time.monotonic() < until:
                 more = self._polls(connection, old)
-                more |= self._blocks(connection)
+                more |= self._blocks(connection, old)
                 more |= self._events(connection, old)
 
     def _polls(self, connection: sqlite3.Connection, old: float) -> bool:
@@ -52,10 +51,12 @@ class Pruning:
         removed = connection.execute(f"DELETE FROM {table} WHERE {key} IN ({oldest}) AND {_AGE} < ?", (old,))
         return removed.rowcount == ROWS_AT_ONCE
 
-    def _blocks(self, connection: sqlite3.Connection) -> bool:
+    def _blocks(self, connection: sqlite3.Connection, old: float) -> bool:
         """A block goes after the last of its polls has: so it is known, as long as there is one, which are sealed."""
         row = connection.execute(
-            "SELECT id FROM blocks WHERE last_poll < (SELECT min(id) FROM polls) ORDER BY id LIMIT 1"
+            "SELECT id FROM blocks WHERE last_poll < (SELECT min(id) FROM polls) AND coalesce(steady, end) < ?"
+            " ORDER BY id LIMIT 1",
+            (old,),
         ).fetchone()
         if row is None:
             return False
@@ -98,4 +99,4 @@ class Pruning:
             " AND id NOT IN (SELECT epoch FROM blocks)",
             (old,),
         )
-        connection.execute("DELETE FROM losses WHERE id <= (SELECT max(id) FROM losses) - ?", (LOSSES_KEPT,))
+        connection.execute("DELETE FROM losses WHERE poll < (SELECT min(id) FROM polls) - 1")

@@ -18,6 +18,12 @@ NEEDED = frozenset(
     ["id", "poll", "at", "interval", "outcome", "layout", "numbers", "content", "digest", "kind", "block"]
 )
 """Columns without which a row says nothing; another one that is missing gets an empty value."""
+REFERENCES = {
+    "polls": (("fresh", "poll"), ("counters", "poll"), ("latest", "poll"), ("blocks", "last_poll")),
+    "blocks": (("block_columns", "block"),),
+    "layouts": (("fresh", "layout"), ("counters", "layout"), ("blocks", "layout")),
+}
+"""Where numbers of rows are used."""
 EMPTY = {"TEXT": "", "REAL": 0.0, "INTEGER": 0, "BLOB": b""}
 
 
@@ -27,6 +33,7 @@ def copy(source: Path, target: Path) -> bool:
         target.with_name(target.name + suffix).unlink(missing_ok=True)
     copied = 0
     with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(target)) as new:
+        old.execute("PRAGMA writable_schema = ON")  # a file that is shorter than it says is read all the same
         new.executescript(schema.SCHEMA)
         new.execute(f"PRAGMA user_version = {schema.VERSION}")
         for table, columns in schema.tables().items():
@@ -35,10 +42,23 @@ def copy(source: Path, target: Path) -> bool:
         with suppress(sqlite3.DatabaseError):  # numbers of polls are never used again
             for name, number in old.execute("SELECT name, seq FROM sqlite_sequence").fetchall():
                 new.execute("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", (number, name))
+        _go_on_after(new)
         new.commit()
     if not copied:
         target.unlink()
     return copied > 0
+
+
+def _go_on_after(new: sqlite3.Connection) -> None:
+    """Give no number of a poll, a block or a layout again that anything still refers to."""
+    for name, uses in REFERENCES.items():
+        used = " UNION ALL ".join(f"SELECT max({column}) AS id FROM {table}" for table, column in uses)
+        [last] = new.execute(f"SELECT coalesce(max(id), 0) FROM ({used})").fetchone()
+        [there] = new.execute("SELECT count(*) FROM sqlite_sequence WHERE name = ?", (name,)).fetchone()
+        if there:
+            new.execute("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", (last, name))
+        else:
+            new.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (name, last))
 
 
 def _copy_table(old: sqlite3.Connection, new: sqlite3.Connection, table: str, columns: Sequence[schema.Column]) -> int:

@@ -20,7 +20,8 @@ CREATE TABLE fresh (
     poll INTEGER PRIMARY KEY, layout INTEGER NOT NULL REFERENCES layouts (id), numbers BLOB NOT NULL);
 CREATE TABLE blocks (
     id INTEGER PRIMARY KEY AUTOINCREMENT, start REAL NOT NULL, end REAL NOT NULL, epoch INTEGER NOT NULL DEFAULT 0,
-    polls INTEGER, last_poll INTEGER NOT NULL, layout INTEGER NOT NULL REFERENCES layouts (id));
+    steady REAL, polls INTEGER, first_poll INTEGER, last_poll INTEGER NOT NULL,
+    layout INTEGER NOT NULL REFERENCES layouts (id));
 CREATE TABLE block_columns (
     block INTEGER NOT NULL REFERENCES blocks (id) ON DELETE CASCADE, name TEXT NOT NULL, numbers BLOB NOT NULL,
     PRIMARY KEY (block, name)) WITHOUT ROWID;
@@ -38,7 +39,8 @@ CREATE VIEW counted_events AS SELECT * FROM events
 CREATE TABLE latest (
     id INTEGER PRIMARY KEY CHECK (id = 1), poll INTEGER NOT NULL, good_at REAL, failing_since REAL,
     reading TEXT, good_reading TEXT, snapshot BLOB, memory BLOB);
-CREATE TABLE losses (id INTEGER PRIMARY KEY, at REAL NOT NULL, polls INTEGER NOT NULL, message TEXT NOT NULL)
+CREATE TABLE losses (
+    id INTEGER PRIMARY KEY, at REAL NOT NULL, poll INTEGER NOT NULL, polls INTEGER NOT NULL, message TEXT NOT NULL)
 """
 """What schema 1 did not have is NULL in its rows: ``steady`` is ``at`` there, and ``polls`` tells its blocks apart."""
 Column = tuple[str, str, bool]

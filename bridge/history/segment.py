@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.history.codec import Level, PollLayout
-from bridge.history.numbers import Floats, decode, encode
+from bridge.history.numbers import Floats, pack, unpack
 
 AXIS = "@axis"
 """The column that is no metric: the axis itself."""
@@ -19,9 +18,6 @@ KEPT_BYTES = 4 * 2**20
 """A larger column of polls that are not sealed is made anew each time, so that rows stay what they take."""
 AT, INTERVAL, GOOD, SECONDS = range(4)
 """Rows of the axis: epoch seconds, poll interval, 1 for a good poll, and how long the poll took."""
-
-_AXIS_ROWS = 4
-_LENGTHS = struct.Struct(f"<{_AXIS_ROWS}I")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +45,13 @@ class Segment:
 
 
 def dump_axis(axis: Floats) -> bytes:
-    """An axis, shape (4, polls), as it is stored: each row by itself, as each has decimals of its own."""
-    rows = [encode(row[:, None]) for row in axis]
-    return _LENGTHS.pack(*map(len, rows)) + b"".join(rows)
+    """An axis, shape (4, polls), as it is stored: doubles, as every question reads it."""
+    return pack(np.ascontiguousarray(axis))
 
 
 def load_axis(content: bytes, polls: int) -> Floats:
     """The axis that was stored. Raises one of ``CORRUPT``."""
-    start, axis = _LENGTHS.size, np.empty((_AXIS_ROWS, polls))
-    for row, length in enumerate(_LENGTHS.unpack_from(content)):
-        axis[row] = decode(content[start : start + length], polls, 1)[:, 0]
-        start += length
-    return axis
+    return unpack(content).reshape(-1, polls)
 
 
 def of_rows(rows: Sequence[PollRow]) -> Segment:

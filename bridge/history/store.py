@@ -125,6 +125,7 @@ class Store:
             .execute(
                 f"SELECT l.poll, l.failing_since, l.good_reading, {wanted}, p.at, p.interval, p.outcome, p.message,"
                 " p.seconds, coalesce(p.steady, p.at), p.epoch, l.reading FROM latest l JOIN polls p ON p.id = l.poll"
+                " WHERE p.outcome != 'lost'"
             )
             .fetchone()
         )
@@ -151,16 +152,16 @@ class Store:
                 snapshot = codec.load_snapshot(content)
             except codec.CORRUPT as error:  # costs the last good poll's values, until the next one
                 log.error("snapshot_lost", message=f"the newest state could not be read: {error!r}")
-        if snapshot is not None and (losses := self._losses(poll.at)):
+        if snapshot is not None and (losses := self._losses()):
             snapshot = replace(snapshot, notices=tuple(dict.fromkeys((*snapshot.notices, *losses))))
         return Latest(poll_id, poll, snapshot, failing_since, _reading(good_reading), self.unusable)
 
-    def _losses(self, at: float) -> list[str]:
+    def _losses(self) -> list[str]:
         """What damage has cost of the history that is kept, the last of it in words."""
-        rows = self.database.connection().execute(
-            "SELECT message FROM losses WHERE at > ? ORDER BY id DESC LIMIT 3", (at - self._retention_seconds,)
-        )
-        return [f"damaged history: {message}" for (message,) in rows]
+        rows = self.database.connection().execute("SELECT polls, message FROM losses ORDER BY id DESC").fetchall()
+        said = [f"damaged history: {message}" for _, message in rows[:3]]
+        lost = sum(polls for polls, _ in rows)
+        return [f"damaged history: {lost} polls were lost in all", *said] if lost else said
 
     def state(self, now: float) -> Latest | None:
         """The newest state at ``now``, also where the log could not be written."""

@@ -17,7 +17,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from demo import __main__ as demo
-from demo.gateway import METRICS_PATH, serve
+from demo.gateway import DATA_PATH, serve
 from demo.script import LOOP_SECONDS, PROVIDERS, exposition
 
 PROJECT = Path(__file__).parents[2]
@@ -149,18 +149,18 @@ class TestServer:
     def test_it_serves_the_script_from_its_first_second_and_counts(self) -> None:
         times = iter([HOUR, HOUR + 300.0, HOUR + 480.0])
         with serve(clock=lambda: next(times)) as gateway:
-            with urlopen(gateway.url + METRICS_PATH) as answer:
+            with urlopen(gateway.url + DATA_PATH) as answer:
                 assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
                 assert answer.read().decode() == exposition(300.0, HOUR + 300.0)
             assert gateway.requests.value == 1
-            with urlopen(gateway.url + METRICS_PATH) as answer:
+            with urlopen(gateway.url + DATA_PATH) as answer:
                 assert 'health_score{provider="mistral"}' in answer.read().decode()
             assert gateway.requests.value == 2
 
     def test_other_paths_are_not_there(self) -> None:
         with serve() as gateway:
             with pytest.raises(HTTPError, match="404") as caught:
-                urlopen(gateway.url + "/metrics")
+                urlopen(gateway.url + "/prometheus")
             caught.value.close()
             assert gateway.requests.value == 0
 

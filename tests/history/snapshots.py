@@ -78,11 +78,13 @@ def snapshot(
     rejected_lines: int = 0,
 ) -> Snapshot:
     """A snapshot with the verdicts by name, as the poller makes them; what is not given of the fleet is not known."""
+    circuits = tuple(circuits)
+    states = {one.key: float(one.state) for one in circuits if one.model and one.state is not None}
     return Snapshot(
         at,
         tuple(sorted(verdicts, key=lambda one: one.provider)),
-        tuple(circuits),
-        ModelNumbers.from_values({"model_error_rate": model_error_rates or {}}),
+        circuits,
+        ModelNumbers.from_values({"model_circuit_breaker_state": states, "model_error_rate": model_error_rates or {}}),
         {**dict.fromkeys(FLEET_METRICS), **(fleet or {})},
         ("gatewayz-data",),
         100,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from bridge.history.codec import PollLayout, poll_numbers
+from bridge.history.codec import Level, PollLayout, poll_numbers
 from bridge.history.columns import GAP_INTERVALS, Columns
 from bridge.history.segment import PollRow
-from bridge.model import Event, Key, Snapshot
+from bridge.model import PROVIDER_METRICS, Key, ModelNumbers, Snapshot
 from tests.history.snapshots import INTERVAL, T0, columns_of, poll_row, snapshot, verdict
 
 NAN = float("nan")
@@ -110,7 +111,10 @@ class TestLayouts:
         layout = older.layout
         assert layout is not None
         assert older.numbers is not None
-        without = type(layout)(layout.providers, layout.models, layout.metrics[1:], layout.fleet[1:])
+        without = PollLayout(
+            layout.provider._replace(metrics=layout.provider.metrics[1:]),
+            layout.fleet._replace(metrics=layout.fleet.metrics[1:]),
+        )
         older = poll_row(T0, INTERVAL, "ok", 0.1, without, older.numbers[: without.size])
         axis = build(older, good(15, a=2), end=16)
         assert scores(axis) == {"a": [None, 2]}
@@ -119,7 +123,7 @@ class TestLayouts:
     def test_models_have_their_error_rates_and_nobody_elses(self) -> None:
         gpt, llama = Key("a", "gpt"), Key("b", "llama")
         axis = build(good(0, models={gpt: 0.1}), good(15, models={gpt: 0.2, llama: 0.9}), good(30), end=31)
-        models, rates = axis.of_models()
+        models, rates = axis.of_models("model_error_rate")
         assert models == (gpt, llama)
         np.testing.assert_array_equal(rates, [[0.1, NAN], [0.2, 0.9], [NAN, NAN]])
 
@@ -143,41 +147,32 @@ class TestLayouts:
             np.testing.assert_array_equal(axis.of_providers(metric)[1], [values])
         assert axis.of_fleet("fleet_cost_usd").tolist() == [60]
         assert axis.of_fleet("fleet_requests").tolist() == [7]
-        assert axis.of_models()[1].tolist() == [[0.5]]
+        assert axis.of_models("model_error_rate")[1].tolist() == [[0.5]]
 
 
-class TestCircuitStates:
-    def event(self, at: float, after: str, provider: str = "a", before: str = "CLOSED") -> Event:
-        return Event(T0 + at, "circuit", provider, "m", before, after, "")
+class TestStatesOfModels:
+    def test_a_state_is_what_each_poll_recorded_and_not_known_where_a_poll_had_no_line(self) -> None:
+        key = Key("a", "m")
+        states = [{key: 0.0}, {key: 1.0}, {}, {key: 2.0}]
+        polls = [
+            row(replace(snapshot(T0 + 15 * n), models=ModelNumbers.from_values({"model_circuit_breaker_state": state})))
+            for n, state in enumerate(states)
+        ]
+        keys, values = build(*polls, end=46).of_models("model_circuit_breaker_state")
+        assert keys == (key,)
+        np.testing.assert_array_equal(values, [[0], [1], [NAN], [2]])
 
-    def test_states_are_rebuilt_from_the_events_before_and_in_the_range(self) -> None:
-        axis = build(good(0), good(15), failed(30), good(45), end=46)
-        events = [self.event(-100, "CLOSED"), self.event(15, "OPEN"), self.event(45, "HALF_OPEN")]
-        keys, states = axis.circuit_states(events)
-        assert keys == (Key("a", "m"),)
-        np.testing.assert_array_equal(states, [[0], [1], [NAN], [2]])
-
-    def test_before_its_first_event_and_after_its_last_a_circuit_is_not_known(self) -> None:
-        axis = build(good(0), good(15), good(30), end=31)
-        _, states = axis.circuit_states([self.event(15, "CLOSED"), self.event(30, "", before="CLOSED")])
-        np.testing.assert_array_equal(states, [[NAN], [0], [NAN]])
-
-    def test_of_several_events_of_one_poll_the_last_one_counts(self) -> None:
-        axis = build(good(0), end=1)
-        _, states = axis.circuit_states([self.event(0, "HALF_OPEN"), self.event(0, "OPEN", before="HALF_OPEN")])
-        assert states.tolist() == [[1]]
-
-    def test_a_circuit_that_was_gone_all_the_while_is_left_out(self) -> None:
-        axis = build(good(0), end=1)
-        keys, states = axis.circuit_states([self.event(-10, "OPEN"), self.event(-5, "", before="OPEN")])
-        assert keys == ()
-        assert states.shape == (1, 0)
+    def test_a_model_of_which_a_metric_is_never_known_is_left_out(self) -> None:
+        models = ModelNumbers.from_values({"model_circuit_breaker_state": {Key("a", "m"): 1.0}, "model_error_rate": {}})
+        axis = build(row(replace(snapshot(T0), models=models)), end=1)
+        assert axis.of_models("model_error_rate")[0] == ()
+        assert axis.of_models("model_error_rate")[1].shape == (1, 0)
 
 
 def test_polls_that_each_name_other_providers_take_no_more_than_their_numbers_until_a_metric_is_asked_for() -> None:
     rows = []
     for number in range(300):
-        some = PollLayout(tuple(f"{number}-{one}" for one in range(20)), ())
+        some = PollLayout(Level(tuple(f"{number}-{one}" for one in range(20)), PROVIDER_METRICS))
         rows.append(poll_row(T0 + INTERVAL * number, INTERVAL, "ok", 0.1, some, np.full(some.size, float(number))))
     tracemalloc.start()
     try:

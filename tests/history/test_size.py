@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bridge.history.size import measure
 from bridge.history.store import Store
-from bridge.model import Event, Poll
+from bridge.model import Event, Moment, Poll
 from tests.history.snapshots import INTERVAL, T0
 
 
@@ -16,10 +16,12 @@ def record(store: Store, polls: int, *, since: float = T0, maintain: bool = Fals
     for number in range(polls):
         at = since + number * INTERVAL
         store.append(
-            Poll(at, INTERVAL, "timeout", "", 1.0), failing_since=T0, events=[Event(at, "gateway", "", "", "", "", "")]
+            Poll(at, INTERVAL, "timeout", "", 1.0, steady=at),
+            failing_since=T0,
+            events=[Event(at, "gateway", "", "", "", "", "")],
         )
         if maintain:
-            store.maintain(at)
+            store.maintain(Moment(at, at))
 
 
 def counted(store: Store, table: str) -> int:
@@ -53,9 +55,9 @@ def test_the_bytes_are_those_of_the_files(store: Store) -> None:
 
 def test_measuring_costs_the_same_however_long_the_history_is(store: Store) -> None:
     with store.database.transaction() as connection:
-        rows = ((T0 + n, 15.0, "ok", "", 0.1, None) for n in range(100_000))
+        rows = ((T0 + n, T0 + n, 15.0, "ok", "", 0.1) for n in range(100_000))
         connection.executemany(
-            "INSERT INTO polls (at, interval, outcome, message, seconds, clock) VALUES (?,?,?,?,?,?)", rows
+            "INSERT INTO polls (at, steady, interval, outcome, message, seconds) VALUES (?,?,?,?,?,?)", rows
         )
     took = []
     for _ in range(20):

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sqlite3
 import subprocess
 import sys
 import threading
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bridge.gateway.dialect_file import select
-from bridge.gateway.exposition import ExpositionReader
-from bridge.gateway.translate import Translator
-from bridge.health.assess import assess
-from bridge.health.memory import AVAILABILITY_WINDOW_SECONDS, Memory
 from bridge.history import checkpoint, codec
-from bridge.history.store import PRUNED_AT_ONCE, Latest, Store
-from bridge.model import CounterId, Event, Key, Poll, Snapshot
-from bridge.policy import Policy
-from tests.captures import replay, scrapes
+from bridge.history.store import Latest, Store
+from bridge.model import FLEET_METRICS, MODEL_METRICS, PROVIDER_METRICS, CounterId, Event, Key, Poll, Snapshot
 from tests.history.snapshots import INTERVAL, T0, Recorder, circuit, memory_of, polls_of, snapshot, verdict
 
-PROJECT = Path(__file__).parents[2]
 WEEK_SECONDS = 7 * 86_400.0
 
 Open = Callable[..., Store]
@@ -39,12 +29,6 @@ connection.execute("BEGIN IMMEDIATE")
 connection.execute("INSERT INTO polls (at, interval, outcome, message, seconds) VALUES (1, 1, '', '', 1)")
 connection.execute("UPDATE latest SET poll = 2")
 os.kill(os.getpid(), signal.SIGKILL)
-"""
-OPENS_THE_LOG = """
-import sys
-from pathlib import Path
-from bridge.history.store import Store
-print(bool(Store(Path(sys.argv[1]), retention_seconds=60).damage))
 """
 
 
@@ -80,21 +64,6 @@ def fill(log: Recorder, polls: int, start: float = T0) -> None:
         log.good(one_provider(start + INTERVAL * number, score=float(number)))
 
 
-def count(store: Store, table: str) -> int:
-    with sqlite3.connect(store.path) as connection:
-        [found] = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
-    connection.close()
-    return int(found)
-
-
-def spoil(store: Store, statement: str, *parameters: object) -> None:
-    """Change the file behind the bridge's back."""
-    connection = sqlite3.connect(store.path)
-    with connection:
-        assert connection.execute(statement, parameters).rowcount == 1
-    connection.close()
-
-
 class TestReadingBack:
     def test_an_empty_log_has_no_state_no_memory_and_no_rows(self, store: Store) -> None:
         assert store.latest() is None
@@ -107,11 +76,15 @@ class TestReadingBack:
         one = one_provider(T0)
         Recorder(opened()).good(one, opening(T0))
         found = opened()
-        assert found.latest() == Latest(1, Poll(T0, INTERVAL, "ok", "", 0.025), one, None)
+        assert found.latest() == Latest(1, Poll(T0, INTERVAL, "ok", "", 0.025, steady=T0), one, None)
         assert found.events(T0, T0) == [opening(T0)]
         [row] = polls_of(found, T0, T0)
         assert (row.at, row.interval, row.outcome, row.seconds) == (T0, INTERVAL, "ok", 0.025)
-        assert row.layout == codec.PollLayout(("openai",), (Key("openai"),))
+        assert row.layout == codec.PollLayout(
+            codec.Level(("openai",), PROVIDER_METRICS),
+            codec.Level(("fleet",), FLEET_METRICS),
+            codec.Level((Key("openai"), Key("openai", "gpt")), MODEL_METRICS),
+        )
 
     def test_a_failed_poll_keeps_the_last_good_snapshot_and_says_since_when_it_fails(self, opened: Open) -> None:
         log = Recorder(opened())
@@ -307,216 +280,3 @@ class TestWholeOrNotAtAll:
         assert [row.at for row in polls_of(opened(), 0, T0 * 2)] == [T0]
         log.good(one_provider(T0 + 15))
         assert [row.at for row in polls_of(opened(), 0, T0 * 2)] == [T0, T0 + 15]
-
-
-class TestRestarts:
-    @pytest.mark.parametrize("gateway", ["gatewayz-data", "gatewayz-metrics"])
-    def test_a_restart_after_every_poll_changes_nothing(self, gateway: str, opened: Open) -> None:
-        reader, translator = ExpositionReader(), Translator(select("auto"))
-        for scrape, undisturbed in zip(scrapes(gateway), replay(gateway), strict=True):
-            store = opened()
-            signals = translator.translate(reader.read(scrape.body))
-            memory, one, events = assess(store.memory(), signals, scrape.at, Policy())
-            assert one == undisturbed.snapshot, scrape.name
-            assert tuple(events) == undisturbed.events, scrape.name
-            poll = Poll(scrape.at, INTERVAL, "ok", "", 0.1)
-            store.append(poll, failing_since=None, events=events, snapshot=one, memory=memory)
-            found = opened()
-            latest = found.latest()
-            assert latest is not None
-            assert latest.snapshot == one, scrape.name
-            assert told_by(found.memory()) == told_by(memory), scrape.name
-            store.close()
-            found.close()
-        told = [event for polled in replay(gateway) for event in polled.events]
-        assert opened().events(0, T0 * 2) == told
-
-    def test_the_windows_go_on_over_a_restart_however_long_it_took(self, opened: Open) -> None:
-        counter = CounterId("requests", "openai", "", "", "total_requests")
-        memory = Memory()
-        for number in range(10):
-            at = T0 + 60.0 * number
-            memory = memory.with_counters(at, {counter: 100.0 * number})
-            one = one_provider(at)
-            poll = Poll(at, INTERVAL, "ok", "", 0.1)
-            opened().append(poll, failing_since=None, snapshot=one, memory=replace(memory, circuits={}))
-        found = opened().memory()
-        assert found.recent.increases() == memory.recent.increases()
-        assert found.hour.increases() == memory.hour.increases()
-        later = T0 + 2 * AVAILABILITY_WINDOW_SECONDS
-        assert found.with_counters(later, {counter: 5.0}).hour.increases() == {}
-
-
-def told_by(memory: Memory) -> dict[str, object]:
-    """All that a memory says. Arrays have no equality of their own, so its windows speak by their increases."""
-    said: dict[str, object] = {name: getattr(memory, name) for name in Memory.__dataclass_fields__}
-    return said | {"recent": memory.recent.increases(), "hour": memory.hour.increases()}
-
-
-class TestDamage:
-    def set_aside(self, store: Store, folder: Path) -> None:
-        """The damaged file was kept, and said so, and a fresh log works."""
-        assert str(folder / "history.sqlite") in store.damage
-        assert "set aside" in store.damage
-        assert list(folder.glob("history.sqlite.damaged-*"))
-        assert store.latest() is None
-        Recorder(store).good(one_provider(T0))
-        assert len(polls_of(store, T0, T0)) == 1
-
-    @pytest.mark.parametrize("content", [b"this is no database\n" * 300, os.urandom(8192)], ids=["text", "noise"])
-    def test_a_file_that_is_no_database_is_set_aside(self, opened: Open, folder: Path, content: bytes) -> None:
-        folder.mkdir()
-        (folder / "history.sqlite").write_bytes(content)
-        self.set_aside(opened(), folder)
-
-    def test_an_empty_file_is_a_fresh_log(self, opened: Open, folder: Path) -> None:
-        folder.mkdir()
-        (folder / "history.sqlite").touch()
-        store = opened()
-        assert store.damage == ""
-        assert store.latest() is None
-
-    def test_a_log_of_another_version_is_set_aside(self, opened: Open, folder: Path) -> None:
-        store = opened()
-        store.database.connection().execute("PRAGMA user_version = 99")
-        store.close()
-        self.set_aside(opened(), folder)
-
-    def test_a_file_that_was_cut_off_is_set_aside(self, opened: Open, folder: Path) -> None:
-        store = opened()
-        log = Recorder(store)
-        fill(log, 200)
-        log.store.close()
-        store.close()
-        file = folder / "history.sqlite"
-        for leftover in folder.glob("history.sqlite-*"):
-            leftover.unlink()
-        file.write_bytes(file.read_bytes()[: 4096 * 3])
-        self.set_aside(opened(), folder)
-
-    def test_a_file_with_spoilt_pages_is_set_aside(self, opened: Open, folder: Path) -> None:
-        store = opened()
-        log = Recorder(store)
-        thirty = [verdict(f"provider-{number}", health_score=number / 7) for number in range(30)]
-        for number in range(300):
-            log.good(snapshot(T0 + INTERVAL * number, thirty))
-        log.store.close()
-        store.close()
-        file = folder / "history.sqlite"
-        content = bytearray(file.read_bytes())
-        half = len(content) // 2 // 4096 * 4096
-        content[half : half + 8 * 4096] = os.urandom(8 * 4096)
-        file.write_bytes(content)
-        self.set_aside(opened(), folder)
-
-    def test_a_file_that_was_taken_away_is_noticed_and_what_it_left_is_not_taken_for_the_new_ones(
-        self, opened: Open, folder: Path
-    ) -> None:
-        store = opened()
-        Recorder(store).good(one_provider(T0))
-        assert not store.database.replaced()
-        store.path.unlink()
-        assert store.database.replaced()
-        fresh = opened()
-        assert (fresh.damage, fresh.latest()) == ("", None)
-        Recorder(fresh).good(one_provider(T0 + 15))
-        assert store.database.replaced()
-        assert not fresh.database.replaced()
-        assert len(polls_of(opened(), 0, T0 * 2)) == 1
-
-    @pytest.mark.parametrize("column", ["snapshot", "memory"])
-    @pytest.mark.parametrize("content", [b"", b"noise", zlib.compress(b'{"at": 5}')], ids=["empty", "noise", "else"])
-    def test_a_spoilt_checkpoint_does_not_stop_the_service(self, opened: Open, column: str, content: bytes) -> None:
-        store = opened()
-        Recorder(store).good(one_provider(T0))
-        spoil(store, f"UPDATE latest SET {column} = ?", content)
-        found = opened()
-        found.memory()
-        Recorder(found).good(one_provider(T0 + 15))
-        latest = found.latest()
-        assert latest is not None
-        assert latest.poll.at == T0 + 15
-
-    def test_the_damaged_file_is_set_aside_once_when_several_workers_start_at_the_same_time(self, folder: Path) -> None:
-        folder.mkdir()
-        (folder / "history.sqlite").write_bytes(b"this is no database\n" * 300)
-        script = "import sys; from pathlib import Path; from bridge.history.store import Store\n"
-        script += "print(bool(Store(Path(sys.argv[1]), retention_seconds=60).damage))"
-        workers = [
-            subprocess.Popen(
-                [sys.executable, "-c", script, str(folder)], cwd=PROJECT, stdout=subprocess.PIPE, text=True
-            )
-            for _ in range(4)
-        ]
-        said = [worker.communicate(timeout=30)[0].strip() for worker in workers]
-        assert sorted(said) == ["False", "False", "False", "True"]
-
-
-class TestPruning:
-    RETENTION = 600.0
-
-    def test_what_is_older_than_the_retention_goes(self, opened: Open) -> None:
-        store = opened(self.RETENTION)
-        log = Recorder(store)
-        fill(log, 100)
-        oldest = polls_of(store, 0, T0 * 2)[0].at
-        assert oldest == T0 + 99 * INTERVAL - self.RETENTION
-
-    def test_one_poll_removes_a_bounded_number_of_rows(self, opened: Open) -> None:
-        store = opened()
-        log = Recorder(store)
-        events = [opening(T0) for _ in range(200)]
-        log.good(one_provider(T0 - 1), *events)
-        fill(log, 240)
-        Recorder(opened(self.RETENTION)).good(one_provider(T0 + WEEK_SECONDS / 2))
-        assert count(store, "polls") == 241 - PRUNED_AT_ONCE + 1
-        assert count(store, "counters") == 241 - PRUNED_AT_ONCE + 1
-        assert count(store, "events") == 200 - PRUNED_AT_ONCE
-
-    def test_it_keeps_up_with_what_comes_in(self, opened: Open) -> None:
-        store = opened(60.0)
-        fill(Recorder(store), 500)
-        assert count(store, "polls") <= 6
-        assert count(store, "counters") <= AVAILABILITY_WINDOW_SECONDS / INTERVAL + 6
-
-    def test_the_last_event_of_each_circuit_stays_however_old(self, opened: Open) -> None:
-        store = opened(self.RETENTION)
-        log = Recorder(store)
-        closing = replace(opening(T0 + 15), before="OPEN", after="CLOSED")
-        still_open = opening(T0, "groq", "llama")
-        log.good(one_provider(T0), opening(T0), still_open)
-        log.good(one_provider(T0 + 15), closing)
-        log.good(one_provider(T0 + 10 * self.RETENTION))
-        assert store.events(0, T0 * 2) == [still_open, closing]
-
-    def test_nothing_stays_of_providers_and_circuits_that_are_gone(self, opened: Open) -> None:
-        store = opened(self.RETENTION)
-        log = Recorder(store)
-        for number in range(300):
-            at, name = T0 + INTERVAL * number, f"p{number}"
-            came = Event(at, "roster", name, "", "absent", "present", "first seen")
-            worse = Event(at + 1, "status", name, "", "healthy", "down", "every circuit is OPEN")
-            gone = Event(at + 2, "circuit", name, "m", "OPEN", "", "no longer there")
-            went = Event(at + 2, "roster", name, "", "present", "absent", "in no family")
-            log.good(one_provider(at), came, opening(at, name, "m"), worse, gone, went)
-        for number in range(300, 400):
-            log.good(one_provider(T0 + INTERVAL * number))
-        assert count(store, "events") == 0
-
-    def test_layouts_that_nothing_uses_any_more_go_too(self, opened: Open) -> None:
-        store = opened(60.0)
-        log = Recorder(store)
-        for number in range(600):
-            log.good(one_provider(T0 + INTERVAL * number, name=f"provider-{number}"))
-        assert count(store, "layouts") < 400
-        assert len(polls_of(store, 0, T0 * 2)) >= 4, "and what is used stays"
-
-    def test_a_layout_is_stored_once(self, store: Store) -> None:
-        fill(Recorder(store), 50)
-        assert count(store, "layouts") == 2, "one of numbers and one of counters"
-
-
-def test_the_folder_is_made_when_it_is_missing(tmp_path: Path) -> None:
-    store = Store(tmp_path / "a" / "b", retention_seconds=60.0)
-    assert store.path.is_file()
-    store.close()

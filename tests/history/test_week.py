@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.history import write
-from bridge.history import codec
 from bridge.history.blocks import BLOCK_POLLS
-from bridge.history.codec import PollLayout
+from bridge.history.codec import Level, PollLayout
 from bridge.history.store import Store, Unwritten
-from bridge.model import Circuit, Event, Key, Poll
+from bridge.model import Circuit, Event, Key, Moment, Poll
 from tests.history.snapshots import INTERVAL, T0, circuit, memory_of, snapshot, verdict
 
 WEEK_POLLS = 7 * 86_400 / INTERVAL
@@ -56,10 +55,9 @@ def with_models(folder: Path, keys: Sequence[Key]) -> float:
     rates = np.zeros((polls, len(keys)))
     failing = slice(0, len(keys), 1_000)
     rates[:, failing] = np.random.default_rng(1).random(rates[:, failing].shape)
-    layout = PollLayout((), tuple(keys))
-    nothing = np.full(layout.size - len(keys), np.nan)
+    layout = PollLayout(model=Level(tuple(keys), ("model_error_rate",)))
     earlier = [
-        Unwritten(Poll(T0 + INTERVAL * n, INTERVAL, "ok", "", 0.02), layout, np.r_[nothing, rates[n]])
+        Unwritten(Poll(T0 + INTERVAL * n, INTERVAL, "ok", "", 0.02, steady=T0), layout, rates[n])
         for n in range(polls - 1)
     ]
     circuits: list[Circuit] = [circuit(*key, reason="reported by the gateway") for key in keys]
@@ -75,9 +73,9 @@ def with_models(folder: Path, keys: Sequence[Key]) -> float:
         for before, after in (("CLOSED", "OPEN"), ("OPEN", "CLOSED"))
         for key in some
     ]
-    poll = Poll(last.at, INTERVAL, "ok", "", 0.02)
+    poll = Poll(last.at, INTERVAL, "ok", "", 0.02, steady=T0)
     store.append(poll, failing_since=None, events=events, snapshot=last, memory=memory_of(last), earlier=earlier)
-    store.maintain(last.at)
+    store.maintain(Moment(last.at, last.at))
     [(sealed, blocks)] = store.database.connection().execute(
         "SELECT sum(length(numbers)), count(DISTINCT block) FROM block_columns"
     )
@@ -94,12 +92,3 @@ def test_seven_days_of_30_providers_take_less_than_150_mib_and_10_000_circuits_a
     assert week < 150 * MIB, f"{week / MIB:.0f} MiB"
     more = with_models(tmp_path / "models", KEYS) - with_models(tmp_path / "none", KEYS[:30])
     assert more < 0.2 * week, f"{more / MIB:.1f} MiB more than {week / MIB:.0f} MiB"
-
-
-def test_what_is_compressed_once_and_what_is_compressed_twice_is_read_back() -> None:
-    wandering, still = np.random.default_rng(1).random(1_000), np.zeros(1_000_000)
-    for values in (wandering, still, np.empty(0)):
-        packed = codec.pack_column(values)
-        assert np.array_equal(codec.unpack(packed), values)
-        assert np.array_equal(codec.unpack(codec.pack(values)), values)
-    assert len(codec.pack_column(still)) < len(codec.pack(still)) / 20

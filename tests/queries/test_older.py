@@ -21,7 +21,7 @@ from bridge.health.memory import Memory
 from bridge.history.promql import Selector
 from bridge.history.remote_answer import RemoteAnswer, RemoteHistoryError, RemoteSeries
 from bridge.history.store import Store
-from bridge.model import FLEET_METRICS, PROVIDER_METRICS, ModelNumbers, Poll, Snapshot, Status, Verdict
+from bridge.model import FLEET_METRICS, PROVIDER_METRICS, ModelNumbers, Moment, Poll, Snapshot, Status, Verdict
 from bridge.queries.catalog import metric
 from bridge.queries.series import Recorded, Series, Steps
 from bridge.queries.severity import badness, worse
@@ -110,7 +110,10 @@ def snapshot(at: float, **scores: float | None) -> Snapshot:
 
 def record(store: Store, at: float, **scores: float | None) -> None:
     store.append(
-        Poll(at, INTERVAL, "ok", "", 0.01), failing_since=None, snapshot=snapshot(at, **scores), memory=Memory(at=at)
+        Poll(at, INTERVAL, "ok", "", 0.01),
+        failing_since=None,
+        snapshot=snapshot(at, **scores),
+        memory=Memory(moment=Moment(at, at)),
     )
 
 

@@ -47,7 +47,7 @@ class Log:
     def polls(self, start: float, end: float) -> list[PollRow]:
         return [row for row in self.rows if start <= row.at <= end]
 
-    def columns(self, start: float, end: float) -> Columns:
+    def columns(self, start: float, end: float, now: float | None = None) -> Columns:
         return columns_of(self.polls(start, end), end)
 
     def events(self, start: float, end: float, kinds: Sequence[str] = ()) -> list[Event]:
@@ -222,13 +222,11 @@ class TestOfTheGateway:
 
 class TestModels:
     def test_states_come_from_the_events_and_stop_with_them(self) -> None:
-        log = scored(1, 2, "failed", 4)
-        log.happened = [
-            Event(T0 - 100, "circuit", "openai", "gpt", "", "CLOSED", ""),
-            Event(T0 + 15, "circuit", "openai", "gpt", "CLOSED", "OPEN", ""),
-            Event(T0 + 15, "circuit", "openai", "", "CLOSED", "OPEN", "the provider as a whole is no model"),
-            Event(T0 + 15, "status", "openai", "gpt", "healthy", "down", ""),
-        ]
+        log = Log()
+        for number, state in enumerate((CircuitState.CLOSED, CircuitState.OPEN, None, CircuitState.OPEN)):
+            whole = circuit("openai", state=CircuitState.OPEN)  # which is no model
+            one = snapshot(T0 + 15 * number, circuits=[circuit("openai", "gpt", state), whole])
+            log.rows.append(poll_row(one.at, INTERVAL, "ok", 0.1, *poll_numbers(one)))
         [series] = asked(log, "model_circuit_breaker_state", now=T0 + 46)
         assert series.labels == {"provider": "openai", "model": "gpt"}
         assert [(value, at - T0) for value, at in series.points] == [(0, 0), (1, 15), (None, 30), (1, 45)]

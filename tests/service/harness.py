@@ -26,6 +26,7 @@ Said = bytes | str | Callable[[], bytes]
 
 PROJECT = Path(__file__).parents[2]
 GUNICORN = (sys.executable, "-m", "gunicorn", "app:app")
+AS_THE_README = (sys.executable, "app.py")
 START_SECONDS = 20.0
 
 
@@ -120,7 +121,15 @@ class Reply(NamedTuple):
 class Service:
     """The bridge as it is deployed: one gunicorn, in a process group of its own."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        environment: Mapping[str, str],
+        *,
+        command: Sequence[str] = GUNICORN,
+        project: Path = PROJECT,
+    ) -> None:
+        self._command, self._project = command, project
         self.port = free_port()
         self.log_file = folder / "stdout"
         self.error_file = folder / "stderr"
@@ -140,13 +149,24 @@ class Service:
         """Begin, without waiting for anything."""
         with self.log_file.open("ab") as log, self.error_file.open("ab") as errors:
             self.process = subprocess.Popen(
-                GUNICORN, cwd=PROJECT, env=self._environment, stdout=log, stderr=errors, start_new_session=True
+                self._command,
+                cwd=self._project,
+                env=self._environment,
+                stdout=log,
+                stderr=errors,
+                start_new_session=True,
             )
         return self.process
 
     def start(self) -> Service:
         """Begin, and wait until it serves."""
-        process = self.launch()
+        self.launch()
+        return self.wait()
+
+    def wait(self) -> Service:
+        """Wait until it serves."""
+        process = self.process
+        assert process is not None
 
         def serves() -> bool:
             assert process.poll() is None, f"it ended with {process.returncode}: {self.error_file.read_text()}"
