@@ -185,7 +185,10 @@ class Store:
 
         For the process that polls: what is damaged is taken out first. A checkpoint that cannot be read is lost alone.
         """
-        mending.tidy(self.database)
+        try:
+            mending.tidy(self.database)
+        except sqlite3.OperationalError as error:  # a full disk, for one: what is damaged is left out all the same
+            log.warning("history_not_mended", message=f"what is damaged could not be taken out: {error}")
         try:
             return checkpoint.read(self.database)
         except codec.CORRUPT:
