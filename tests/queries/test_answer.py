@@ -130,6 +130,8 @@ def test_the_log_is_read_once_for_all_targets_of_a_request(
     ask: Callable[..., list[Answer]], store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read, columns = [], store.columns
-    monkeypatch.setattr(Store, "columns", lambda _, start, end: read.append((start, end)) or columns(start, end))
+    monkeypatch.setattr(
+        Store, "columns", lambda _, start, end, now: read.append((start, end)) or columns(start, end, now)
+    )
     ask("provider_health_score", "provider_status", "gateway_up", span=TimeRange(T0 - 10, T0 + 10))
     assert read == [(T0 - 10, T0 + 5)]
