@@ -8,8 +8,8 @@ from collections.abc import Collection, Sequence
 from bridge.model import Event
 
 _FIELDS = "at, kind, provider, model, before, after, reason"
-_SUBJECTS = "SELECT DISTINCT provider, model FROM counted_events WHERE kind = :kind"
-"""Whose events there are: circuits, or the gateway alone."""
+_SUBJECTS = "SELECT DISTINCT provider, model FROM events WHERE kind = :kind"
+"""Whose events there are, those that do not count included: circuits, or the gateway alone."""
 _OF_SUBJECT = "e.kind = :kind AND e.provider = s.provider AND e.model = s.model"
 
 

@@ -181,8 +181,8 @@ class Store:
         """
         try:
             mending.tidy(self.database)
-        except sqlite3.OperationalError as error:  # locked, or no room: what is whole can be read all the same
-            log.warning("history_not_mended", message=f"damage is not looked for: {error}")
+        except sqlite3.OperationalError as error:  # a full disk, for one: what is damaged is left out all the same
+            log.warning("history_not_mended", message=f"what is damaged could not be taken out: {error}")
         try:
             return checkpoint.read(self.database)
         except codec.CORRUPT:
