@@ -237,7 +237,9 @@ class Database:
     def date(self, connection: sqlite3.Connection) -> None:
         """Say of all epochs anew which of their polls count: after each that has begun."""
         found = cutoffs(self.epochs())
-        connection.executemany("UPDATE epochs SET cutoff = ? WHERE id = ?", [(at, id_) for id_, at in found.items()])
+        connection.executemany(
+            "UPDATE epochs SET cutoff = ?1 WHERE id = ?2 AND cutoff != ?1", [(at, id_) for id_, at in found.items()]
+        )
 
     def layout_id(self, connection: sqlite3.Connection, content: bytes) -> int:
         """The number of a layout, stored if it is new."""

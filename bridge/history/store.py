@@ -181,8 +181,8 @@ class Store:
         """
         try:
             mending.tidy(self.database)
-        except sqlite3.OperationalError as error:  # locked, or no room: what is whole can be read all the same
-            log.warning("history_not_mended", message=f"damage is not looked for: {error}")
+        except sqlite3.OperationalError as error:  # a full disk, for one: what is damaged is left out all the same
+            log.warning("history_not_mended", message=f"what is damaged could not be taken out: {error}")
         try:
             return checkpoint.read(self.database)
         except codec.CORRUPT:
@@ -254,20 +254,14 @@ class Store:
         possible now either (a full disk, for one).
         """
         with self._counter_layouts.kept_if_written(), self.database.transaction() as connection:
-            for one in earlier:
-                self._insert(connection, one)
             numbers = (None, None) if snapshot is None else codec.poll_numbers(snapshot)
-            poll_id = self._insert(connection, Unwritten(poll, *numbers))
-            epoch_of = {one.poll.at: one.poll for one in earlier}
-            connection.executemany(
-                "INSERT INTO events (at, steady, epoch, kind, provider, model, before, after, reason)"
-                " VALUES (?,?,?,?,?,?,?,?,?)",
-                [
-                    (e.at, of.steady, of.epoch, e.kind, e.provider, e.model, e.before, e.after, e.reason)
-                    for e in events
-                    for of in (epoch_of.get(e.at, poll),)
-                ],
-            )
+            of_poll: dict[float, list[Event]] = {one.poll.at: [] for one in earlier}
+            own = of_poll[poll.at] = []
+            for event in events:
+                of_poll.get(event.at, own).append(event)
+            for one in (*earlier, Unwritten(poll, *numbers)):
+                poll_id = self._insert(connection, one)
+                _insert_events(connection, one.poll, of_poll[one.poll.at])
             reading = _written(poll.reading)
             if snapshot is None or memory is None:
                 connection.execute(
@@ -320,6 +314,7 @@ class Store:
             (poll.epoch, poll.at, poll.steady, shift, poll.steady),
         )
         self.database.date(connection)
+        events.carry_over(connection, poll)
 
     def maintain(self, now: Moment) -> None:
         """Remove a little of what is too old at ``now``, seal what can be, and look for damage. After every poll.
@@ -333,6 +328,14 @@ class Store:
             self._scrubbed = mending.scrub(self.database, self._scrubbed)
         self.database.shorten_journal()
         self._place.try_again(self.database)
+
+
+def _insert_events(connection: sqlite3.Connection, of: Poll, its_events: Sequence[Event]) -> None:
+    connection.executemany(
+        "INSERT INTO events (at, steady, epoch, kind, provider, model, before, after, reason)"
+        " VALUES (?,?,?,?,?,?,?,?,?)",
+        [(e.at, of.steady, of.epoch, e.kind, e.provider, e.model, e.before, e.after, e.reason) for e in its_events],
+    )
 
 
 def _written(reading: Reading | None) -> str | None:

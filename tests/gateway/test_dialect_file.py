@@ -72,6 +72,8 @@ MISTAKES = {
         '"circuit_state"\nopen_above = "0"',
         ["signal 1 (circuit_state)", "open_above: want a number"],
     ),
+    "resets": ('model = "engine"', 'resets = "daily"', ["signal 1 (requests)", "resets 'daily': want \"hourly\""]),
+    "resets of no counter": ('unit = "percent"', 'unit = "percent"\nresets = "hourly"', ["signal 3", "counters alone"]),
     "own_name_only": ('model = "engine"', "own_name_only = true", ["signal 1 (requests)", 'identity = "model_id"']),
     "adds": ('model = "engine"', 'adds = "yes"', ["signal 1 (requests): adds: want true or false"]),
     "except": ('["ok"]', '"ok"', ["signal 2 (failures): except", 'except = { status = ["error"] }']),

@@ -24,6 +24,7 @@ from bridge.model import (
     Key,
     ModelNumbers,
     Poll,
+    Reading,
     Snapshot,
     Status,
     Verdict,
@@ -58,7 +59,8 @@ def snapshot(*verdicts: Verdict, models: Mapping[Key, CircuitState | None] | Non
 
 def view(snapshot: Snapshot | None, *, age: float = 2.0, poll_id: int = 1, outcome: str = "ok") -> View:
     poll = Poll(AT, 15.0, outcome, "", 0.025)
-    latest = Latest(poll_id, poll, snapshot, None if snapshot is None else AT, None if outcome == "ok" else AT)
+    reading = None if outcome == "ok" else Reading(AT, 0.0, "")
+    latest = Latest(poll_id, poll, snapshot, None if snapshot is None else AT, reading)
     return View(AT + age, latest, 45.0)
 
 
