@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks import answers, growth, reading, service
+from benchmarks import answers, disk, growth, polls, reading, restart, service
 from benchmarks.bench import QUICK, Bench, Sizes
 from benchmarks.harness import Row
 from benchmarks.servers import BenchmarkError
@@ -30,7 +30,10 @@ LINES: Mapping[str, Callable[[Bench], Iterator[Row]]] = {
     "start": service.start,
     "intervals": service.intervals,
     "reading": reading.reading,
-    "polling": reading.polling,
+    "poll": polls.poll,
+    "first": restart.first,
+    "p99": reading.p99,
+    "disk": disk.disk,
     "growth": growth.growth,
 }
 WIDTHS = (56, 32, 76, 10)

@@ -26,6 +26,13 @@ class Sizes:
     """Of history that a start finds."""
     range_seconds: float = 24 * HOUR
     lines: int = 30_000
+    counters: int = 30_000
+    """Of the gateway that is polled, assessed and written down."""
+    hour_polls: int = 240
+    fast_polls: int = 330
+    """Of the histories that a start with so many counters finds: an hour at 15 s, and a full window at 1 s."""
+    sealed_blocks: int = 4
+    """Of the history that is weighed on disk, an hour each."""
     rounds: int = 9
     load_seconds: float = 1.2
     """How long a server is asked as fast as it answers, in a round."""
@@ -43,6 +50,10 @@ QUICK = Sizes(
     days=0.05,
     range_seconds=0.5 * HOUR,
     lines=600,
+    counters=600,
+    hour_polls=3,
+    fast_polls=3,
+    sealed_blocks=1,
     rounds=1,
     load_seconds=0.2,
     cold_requests=2,

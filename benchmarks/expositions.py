@@ -39,10 +39,11 @@ def model_names(provider: str, count: int) -> list[str]:
     return [f"{provider}/{MODEL_NAMES[number % len(MODEL_NAMES)]}-{number}" for number in range(count)]
 
 
-def exposition(poll: int, *, providers: int, models: int = 4, lines: int = 0) -> bytes:
+def exposition(poll: int, *, providers: int, models: int = 4, lines: int = 0, reports_breakers: bool = True) -> bytes:
     """What the gateway answers at its poll number ``poll``.
 
-    Each provider has ``models`` models. Lines of families that say nothing of providers fill it up to ``lines``.
+    Each provider has ``models`` models, and reports its breaker or does not. Lines of families that say nothing of
+    providers fill it up to ``lines``.
     """
     names = provider_names(providers)
     counts = {
@@ -53,6 +54,7 @@ def exposition(poll: int, *, providers: int, models: int = 4, lines: int = 0) ->
     text = [
         *_model_lines(counts),
         *(line for provider in names for line in _provider_lines(provider, poll)),
+        *(line for provider in names if reports_breakers for line in _breaker_lines(provider)),
     ]
     text += _filling(max(1, lines - len(text)), poll)
     return ("\n".join(text) + "\n").encode()
@@ -112,6 +114,10 @@ def _provider_lines(provider: str, poll: int) -> Iterator[str]:
     yield f"provider_availability{{{labels}}} 1.0"
     yield f"circuit_breaker_successes_total{{{labels}}} {float(total)}"
     yield f"circuit_breaker_successes_created{{{labels}}} {CREATED}"
+
+
+def _breaker_lines(provider: str) -> Iterator[str]:
+    labels = f'provider="{provider}"'
     for state in ("closed", "open", "half_open"):
         yield f'circuit_breaker_current_state{{{labels},state="{state}"}} {float(state == "closed")}'
 

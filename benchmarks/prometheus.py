@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlencode
 
 from benchmarks.harness import raw_request
-from benchmarks.history import METRIC, History
+from benchmarks.history import METRIC, Floats, History
 from benchmarks.servers import BenchmarkError, Server, free_port, serve
 
 BLOCK_DURATION = "24h"
 """Blocks as large as compaction would make them within a day; nothing is left to compact while it is measured."""
+
+
+class Series(NamedTuple):
+    """A metric's samples under one set of labels."""
+
+    metric: str
+    labels: Mapping[str, str]
+    times: Floats
+    """Epoch seconds."""
+    values: Floats
+    """As many; NaN where there is no sample."""
 
 
 def available() -> bool:
@@ -25,21 +39,14 @@ def available() -> bool:
 @contextmanager
 def serving(folder: Path, history: History, seconds: float) -> Iterator[Server]:
     """A Prometheus with the last ``seconds`` of a history."""
-    text, data = folder / "samples.openmetrics", folder / "prometheus"
-    _write(text, history, history.end - seconds)
-    made = subprocess.run(
+    kept = history.times >= history.end - seconds
+    data = blocks_of(
+        folder,
         [
-            *("promtool", "tsdb", "create-blocks-from", "openmetrics"),
-            *("--quiet", f"--max-block-duration={BLOCK_DURATION}", str(text), str(data)),
+            Series(METRIC, {"provider": provider}, history.times[kept], scores[kept])
+            for provider, scores in zip(history.providers, history.scores.T, strict=True)
         ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
     )
-    if made.returncode:
-        raise BenchmarkError(f"promtool made no blocks: {made.stderr.strip()}")
-    text.unlink()
     configuration, port = folder / "prometheus.yml", free_port()
     configuration.write_text("scrape_configs: []\n")
     command = [
@@ -64,14 +71,36 @@ def query(start: float, end: float, step: float) -> str:
     return urlencode({"query": METRIC, "start": f"{start:.3f}", "end": f"{end:.3f}", "step": f"{step:g}"})
 
 
-def _write(path: Path, history: History, start: float) -> None:
+def blocks_of(folder: Path, series: Sequence[Series]) -> Path:
+    """The folder of a Prometheus with these samples, in blocks."""
+    text, data = folder / "samples.openmetrics", folder / "prometheus"
+    _write(text, series)
+    made = subprocess.run(
+        [
+            *("promtool", "tsdb", "create-blocks-from", "openmetrics"),
+            *("--quiet", f"--max-block-duration={BLOCK_DURATION}", str(text), str(data)),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    if made.returncode:
+        raise BenchmarkError(f"promtool made no blocks: {made.stderr.strip()}")
+    text.unlink()
+    return data
+
+
+def _write(path: Path, series: Sequence[Series]) -> None:
     with path.open("w") as file:
-        file.write(f"# TYPE {METRIC} gauge\n")
-        for at, scores in zip(history.times.tolist(), history.scores.tolist(), strict=True):
-            if at >= start:
+        for metric, group in groupby(series, key=lambda one: one.metric):
+            file.write(f"# TYPE {metric} gauge\n")
+            for _, labels, times, values in group:
+                inside = ",".join(f"{name}={json.dumps(text, ensure_ascii=False)}" for name, text in labels.items())
+                head = f"{metric}{{{inside}}}" if inside else metric
                 file.writelines(
-                    f'{METRIC}{{provider="{provider}"}} {score!r} {at:.3f}\n'
-                    for provider, score in zip(history.providers, scores, strict=True)
-                    if score == score
+                    f"{head} {value!r} {at:.3f}\n"
+                    for at, value in zip(times.tolist(), values.tolist(), strict=True)
+                    if value == value
                 )
         file.write("# EOF\n")

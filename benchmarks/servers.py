@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from benchmarks import gateway
@@ -36,8 +37,19 @@ class Server:
 
     def workers(self) -> list[int]:
         """The process ids of its children."""
-        pid = self.process.pid
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return _children(self.process.pid)
+
+    def processes(self) -> list[int]:
+        """The process ids of itself and all below it: the bridge's one that polls is a worker's child."""
+        found = [self.process.pid]
+        for pid in found:
+            found += _children(pid)
+        return found
+
+    def kill(self) -> None:
+        """End all of it at once, without a word."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
 
     def cpu_seconds(self) -> float:
         """What it and its children have used so far."""
@@ -63,6 +75,12 @@ class Server:
         finally:
             for pid in others:
                 os.kill(pid, signal.SIGCONT)
+
+
+def _children(pid: int) -> list[int]:
+    """Those that any of its threads has started."""
+    lists = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for one in lists for child in one.read_text().split()]
 
 
 def free_port() -> int:
@@ -124,15 +142,20 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL)  # what a master that died early left behind
 
 
-def _gunicorn(app: str, port: int) -> list[str]:
-    return [sys.executable, "-m", "gunicorn", app, "--bind", f"127.0.0.1:{port}"]
-
-
 @contextmanager
 def bridge(
-    data_dir: Path, gateway_port: int, *, workers: int = 2, interval: str = "15s", ready: str = "/ready"
+    data_dir: Path,
+    gateway_port: int,
+    *,
+    workers: int = 2,
+    interval: str = "15s",
+    ready: str = "/ready",
+    metrics_dir: Path | None = None,
 ) -> Iterator[Server]:
-    """The bridge, as it is deployed: gunicorn with the project's own configuration."""
+    """The bridge as the README starts it, listening on 127.0.0.1 alone.
+
+    ``metrics_dir`` is for one that is killed: it would leave behind the folder that it makes for its own metrics.
+    """
     port = free_port()
     environ = {
         "GATEWAYZ_API_URL": f"http://127.0.0.1:{gateway_port}",
@@ -142,8 +165,12 @@ def bridge(
         "HISTORY_RETENTION": "8d",
         "PORT": str(port),
         "WEB_CONCURRENCY": str(workers),
+        "GUNICORN_CMD_ARGS": f"--bind 127.0.0.1:{port}",
     }
-    with serve(_gunicorn("app:app", port), port, folder=data_dir.parent, environ=environ, ready=ready) as server:
+    if metrics_dir is not None:
+        environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics_dir)
+    command = [sys.executable, "app.py"]
+    with serve(command, port, folder=data_dir.parent, environ=environ, ready=ready) as server:
         yield server
 
 
@@ -157,7 +184,9 @@ def bare(folder: Path, body: bytes, *, workers: int = 2) -> Iterator[Server]:
         "PORT": str(port),
         "WEB_CONCURRENCY": str(workers),
     }
-    with serve(_gunicorn(f"benchmarks.bare:app({str(file)!r})", port), port, folder=folder, environ=environ) as server:
+    app = f"benchmarks.bare:app({str(file)!r})"
+    command = [sys.executable, "-m", "gunicorn", app, "--bind", f"127.0.0.1:{port}"]
+    with serve(command, port, folder=folder, environ=environ) as server:
         yield server
 
 
@@ -182,6 +211,18 @@ def fetch(port: int, method: str, path: str, body: object = None) -> tuple[int, 
         return response.status, response.read()
     finally:
         connection.close()
+
+
+def poll_spans(server: Server, gateway: Server) -> list[tuple[float, float]]:
+    """From when each poll reached the gateway to when the bridge had recorded it, by its log (epoch seconds)."""
+    asked = json.loads(fetch(gateway.port, "GET", "/requests")[1])
+    spans = []
+    for line in server.log.read_text().splitlines():
+        entry = json.loads(line) if line.startswith("{") and line.endswith("}") else {}
+        if entry.get("event") == "poll" and entry["outcome"] == "ok":
+            ended = datetime.fromisoformat(entry["timestamp"]).timestamp()
+            spans.append((max((at for at in asked if at < ended), default=ended), ended))
+    return spans
 
 
 def cpu_seconds(pid: int) -> float:

@@ -57,8 +57,39 @@ class TestTable:
         _work, against, measured, bar, result, _took = (cell.strip() for cell in line.split("|"))
         assert against == "prometheus_client's parser alone"
         assert re.match(r"\d+\.\d+ × \(\d+ against \d+ ms\)", measured)
-        assert bar == "≤ 0.1 ×"
+        assert bar == "≤ 0.06 ×"
         assert (result, done.returncode) in {("pass", 0), ("FAIL", 1)}
+
+    def test_a_whole_poll_is_measured_with_breakers_that_are_reported_and_with_many_that_are_derived(
+        self, tmp_path: Path
+    ) -> None:
+        done = run(tmp_path, "--quick", "poll")
+        assert done.stderr == ""
+        assert re.search(r"whole poll of 600 counters, 3 breakers reported .*\| \d\.\d+ × \(", done.stdout), done.stdout
+        assert re.search(r"whole poll of 600 counters, 45 breakers derived .*\| \d\.\d+ × \(", done.stdout), done.stdout
+
+    @pytest.mark.skipif(not prometheus.available(), reason="Prometheus is not installed")
+    def test_sealed_history_is_weighed_beside_a_real_block(self, tmp_path: Path) -> None:
+        done = run(tmp_path, "--quick", "disk")
+        assert done.stderr == ""
+        found = re.search(r"([\d.]+) × \(([\d.]+) against ([\d.]+) bytes; \d+ series, ([\d,]+) samples\)", done.stdout)
+        assert found is not None, done.stdout
+        ratio, ours, theirs, samples = (float(figure.replace(",", "")) for figure in found.groups())
+        assert ratio == pytest.approx(ours / theirs, abs=0.02)
+        assert 0 < ours < 16
+        assert 1 < theirs < 16, "a block has a byte for each sample at least, and two doubles at most"
+        assert samples > 240 * 3 * 5, "three providers at each poll, and several metrics of each"
+
+    @pytest.mark.service
+    def test_a_killed_service_is_started_again_and_all_its_processes_are_weighed(self, tmp_path: Path) -> None:
+        done = run(tmp_path, "--quick", "first")
+        assert done.stderr == ""
+        starts = re.findall(r"recorded (\d+\.\d\d) s \(gateway asked after (\d+\.\d\d) s; CPU", done.stdout)
+        assert len(starts) == 2, done.stdout
+        assert all(0.1 < float(asked) < float(recorded) for recorded, asked in starts)
+        assert done.stdout.count("MiB (PSS of 4)") == 2, "gunicorn, two workers and the one that polls"
+        assert processes_of(tmp_path) == []
+        assert list(tmp_path.iterdir()) == []
 
     @pytest.mark.service
     def test_real_servers_are_measured_and_ended(self, tmp_path: Path) -> None:
@@ -121,8 +152,11 @@ class TestMadeUp:
     def test_prometheus_gets_the_very_same_samples(self, tmp_path: Path) -> None:
         providers, times = ("a", "b"), np.array([1000.0, 1015.25])
         scores = np.array([[1.5, np.nan], [2.25, 3.0]])
-        recorded = history.History(tmp_path, providers, times, scores, 0, 0.0)
-        prometheus._write(tmp_path / "samples", recorded, 0.0)
+        series = [
+            prometheus.Series(history.METRIC, {"provider": provider}, times, values)
+            for provider, values in zip(providers, scores.T, strict=True)
+        ]
+        prometheus._write(tmp_path / "samples", series)
         assert (tmp_path / "samples").read_text().splitlines() == [
             "# TYPE provider_health_score gauge",
             'provider_health_score{provider="a"} 1.5 1000.000',
