@@ -116,6 +116,10 @@ def test_a_newer_versions_file_is_left_untouched_and_this_one_writes_beside_it_a
         assert store.path.name == "history-2.sqlite"
         Recorder(store).good(snapshot(SAID["end"] + INTERVAL * start, [verdict("openai")]))
         assert store.columns(0, 2e9).good.sum() == start + 1, "it goes on in its own file"
+        latest = store.latest()
+        assert latest is not None
+        assert latest.snapshot is not None
+        assert any("this version goes on in history-2.sqlite" in notice for notice in latest.snapshot.notices)
         store.close()
     assert file.read_bytes() == before
 
