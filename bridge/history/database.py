@@ -36,6 +36,8 @@ class Database:
         self.damage = ""
         self.salvaged = False
         """True when the file was damaged, and what could be read of it was copied."""
+        self.beside = ""
+        """That a newer version's file is left as it is, and another one written; empty where there is none."""
         self.changes = Changes(data_dir / "changes")
         self.left: Callable[[], bool] = lambda: False
         """Says whether the history has gone on elsewhere."""
@@ -116,7 +118,8 @@ class Database:
         said = (
             f"{newer} was written by a newer version (schema {version}, this one writes {schema.VERSION}) and is left"
         )
-        self.damage = " ".join((f"{said} untouched; this version goes on in {self.path.name}", self.damage)).rstrip()
+        self.beside = f"{said} untouched; this version goes on in {self.path.name}"
+        self.damage = f"{self.beside} {self.damage}".rstrip()
 
     def _upgrade(self, version: int) -> None:
         """Make the schema, or take it forward from an earlier version."""

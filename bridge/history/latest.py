@@ -64,8 +64,9 @@ def read(database: Database, known: Snapshot | None, unwritten: str) -> Latest |
             snapshot = codec.load_snapshot(content)
         except codec.CORRUPT as error:  # costs the last good poll's values, until the next one
             log.error("snapshot_lost", message=f"the newest state could not be read: {error!r}")
-    if snapshot is not None and (losses := _losses(connection)):
-        snapshot = replace(snapshot, notices=tuple(dict.fromkeys((*snapshot.notices, *losses))))
+    told = [it for it in (database.beside, *_losses(connection)) if it]
+    if snapshot is not None and told:
+        snapshot = replace(snapshot, notices=tuple(dict.fromkeys((*snapshot.notices, *told))))
     return Latest(poll_id, poll, snapshot, failing_since, _reading(good_reading), unwritten)
 
 
