@@ -27,6 +27,9 @@ from bridge.model import Event, Moment, Poll, Snapshot
 
 __all__ = ["Latest", "Store", "Unwritten"]
 
+MOST_GONE = 100_000
+"""No journal holds more polls: a number that is further on than this is none."""
+
 log = structlog.get_logger("bridge.history")
 
 
@@ -138,6 +141,20 @@ class Store:
             self.database.note(0, why)
             return Memory()
 
+    def expect(self, last: int) -> None:
+        """Polls up to number ``last`` were recorded: those that are gone without a trace, with the journal, are lost.
+
+        ``memory`` counts and tells them. For the process that polls.
+        """
+        try:
+            with self.database.transaction() as connection:
+                connection.execute(
+                    "UPDATE sqlite_sequence SET seq = ?1 WHERE name = 'polls' AND seq BETWEEN ?1 - ?2 AND ?1 - 1",
+                    (last, MOST_GONE),
+                )
+        except sqlite3.OperationalError as error:
+            log.warning("history_not_mended", message=f"lost polls are not looked for: {error}")
+
     def epochs(self) -> list[Epoch]:
         """Each time for which the wall clock was not set, oldest first."""
         return self.database.epochs()
@@ -187,8 +204,8 @@ class Store:
         snapshot: Snapshot | None = None,
         memory: Memory | None = None,
         earlier: Sequence[Unwritten] = (),
-    ) -> None:
-        """Write one poll down, whole or not at all. A good one comes with its snapshot and memory.
+    ) -> int:
+        """Write one poll down, whole or not at all; its number. A good one comes with its snapshot and memory.
 
         ``earlier`` are polls that could not be written in their time, oldest first. Raises sqlite3.Error when it is not
         possible now either (a full disk, for one).
@@ -225,6 +242,7 @@ class Store:
                         checkpoint.write(connection, self.database, self._counter_layouts, poll_id, memory),
                     ),
                 )
+        return poll_id
 
     def _insert(self, connection: sqlite3.Connection, one: Unwritten) -> int:
         """Write down what is to be read over time; the poll's number."""

@@ -97,14 +97,24 @@ class Lead:
                 os.close(_open(self.wanted))
                 raise LeadLost(f"{self.wanted} can be used again")
 
-    def begins(self, now: Reading) -> None:
-        """Note that a poll begins now. Raises LeadLost when it must not, since another may lead.
+    def begins(self, now: Reading, log: str = "-", recorded: int = 0) -> None:
+        """Note that a poll begins now, and which one was the last that was recorded in the file ``log``.
 
-        Where the disk is full or read-only nothing is noted, and polls go on.
+        Where the disk is full or read-only nothing is noted, and polls go on. Raises LeadLost when the poll must not
+        begin, since another may lead.
         """
         self.check()
+        noted = f"{now.wall:020.3f} {now.steady:020.3f} {now.boot or '-':36} {recorded:020} {log:30}\n"
         with suppress(OSError):
-            os.pwrite(self.descriptor, f"{now.wall:020.3f} {now.steady:020.3f} {now.boot or '-':36}\n".encode(), 0)
+            os.pwrite(self.descriptor, noted.encode(), 0)
+
+    def recorded(self, log: str) -> int:
+        """The number of the last poll that any leader recorded in the file ``log``; 0 where that is not known."""
+        try:
+            *_, number, name = os.pread(self.descriptor, 256, 0).decode("ascii").split()
+            return int(number) if name == log else 0
+        except (OSError, ValueError):
+            return 0
 
     def seconds_since_begin(self, now: Reading) -> float:
         """How long ago any leader last began a poll; infinite when none ever did. Negative if the clock was set back.

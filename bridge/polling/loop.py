@@ -58,6 +58,8 @@ class Poller:
         self._unwritten: list[Unwritten] = []
         self._damage: sqlite3.DatabaseError | None = None
         """What is wrong with the log's file, where waiting does not help."""
+        self._recorded = 0
+        """The number of the last poll that stands in the log."""
         self._sources: Mapping[str, tuple[str, str]] | None = None
         self._rejected_lines = 0
 
@@ -66,11 +68,12 @@ class Poller:
 
         Raises LeadLost when another may poll as well.
         """
+        self._store.expect(lead.recorded(self._store.path.name))
         self.resume()
         due = time.monotonic() + self._wait(lead)
         while not stop.wait(max(0.0, due - time.monotonic())):
             began, now = time.monotonic(), self._clock()
-            lead.begins(now)
+            lead.begins(now, self._store.path.name, self._recorded)
             self.poll_once(now)
             if self._damage is not None:
                 raise self._damage  # whoever begins anew sets the file aside
@@ -93,10 +96,14 @@ class Poller:
         self._memory = self._store.memory()
         latest = self._store.latest()
         if latest is not None:
-            poll = latest.poll
+            poll, self._recorded = latest.poll, latest.poll_id
             reading = poll.reading or Reading(poll.at, poll.at, "")
             self._dated = Dated(Moment(poll.at, poll.steady or poll.at), reading, poll.epoch)
             self._failing_since = latest.failing_since
+        elif epochs := self._store.epochs():  # the newest state was lost: clocks go on all the same
+            last = epochs[-1]
+            at = last.steady + last.shift
+            self._dated = Dated(Moment(at, last.steady), Reading(at, 0.0, ""), last.id)
 
     def poll_once(self, now: Reading) -> Poll:
         """Poll, and write down how it went. Never raises for what the gateway or the disk does.
@@ -179,7 +186,7 @@ class Poller:
             waiting = waiting[lost:]
         self._events = waiting
         try:
-            self._store.append(
+            self._recorded = self._store.append(
                 poll,
                 failing_since=self._failing_since,
                 events=self._events,

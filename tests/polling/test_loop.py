@@ -298,6 +298,21 @@ class TestClocks:
         [circuit] = poller._memory.circuits.values()
         assert clocks.wall - circuit.since == near(2 * INTERVAL)
 
+    def test_polls_count_under_a_clock_that_was_put_back_also_once_the_newest_state_was_lost(
+        self, poller: Poller, source: Source, store: Store, clocks: Time
+    ) -> None:
+        self.polls(poller, source, clocks, 10)
+        clocks.wall -= 3600.0
+        self.polls(poller, source, clocks, 3)
+        store.database.connection().execute("DELETE FROM latest")
+        again = read_again(store)
+        after = make(source, again, clock=clocks.read)
+        after.resume()
+        self.polls(after, source, clocks, 3)
+        assert len(times(again)) == 6
+        assert [epoch.id for epoch in again.epochs()] == [0, 1]
+        again.close()
+
     def test_it_is_told_in_the_log_and_for_an_hour_in_every_snapshot(
         self, poller: Poller, store: Store, clocks: Time
     ) -> None:
@@ -627,6 +642,41 @@ class TestTheLead:
         assert lead is not None
         poller.run(lead, StandsStill())
         assert [round(wait, 3) for wait in waits] == [0.0, INTERVAL, INTERVAL, INTERVAL, INTERVAL]
+
+    def test_polls_that_went_with_the_journal_are_counted_and_told(
+        self, poller: Poller, source: Source, store: Store, clocks: Time
+    ) -> None:
+        class After(threading.Event):
+            """Set after so many polls."""
+
+            def __init__(self, polls: int) -> None:
+                super().__init__()
+                self._left = polls
+
+            def wait(self, timeout: float | None = None) -> bool:
+                clocks.passes(timeout or 0.0)
+                self._left -= 1
+                return self._left < 0
+
+        lead = Lead.take(store.path.with_name("leader.lock"))
+        assert lead is not None
+        poller.run(lead, After(2))
+        store.database.connection().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        content = store.path.read_bytes()
+        poller.run(lead, After(5))
+        store.close()
+        for suffix in ("-wal", "-shm"):
+            store.path.with_name(store.path.name + suffix).unlink(missing_ok=True)
+        store.path.write_bytes(content)
+        again = read_again(store)
+        make(source, again, clock=clocks.read).run(lead, After(1))
+        lead.give_up()
+        latest = again.latest()
+        assert latest is not None
+        assert latest.snapshot is not None
+        assert "damaged history: 4 polls were lost in all" in latest.snapshot.notices, "of five the last is in flight"
+        assert len(times(again)) == 3
+        again.close()
 
     def test_stopping_ends_the_thread_and_waits_for_nothing(
         self, started: Callable[..., Candidate], source: Source
