@@ -77,7 +77,7 @@ class Pruning:
         """The last event of each circuit that is not gone stays: it still holds."""
         chunk = connection.execute(
             "SELECT max(id), count(*) FROM"
-            f" (SELECT id FROM events WHERE id > ? AND {_AGE} < ? ORDER BY id LIMIT {EVENTS_AT_ONCE})",
+            f" (SELECT id, {_AGE} AS age FROM events WHERE id > ? ORDER BY id LIMIT {EVENTS_AT_ONCE}) WHERE age < ?",
             (self._looked_at, old),
         ).fetchone()
         last, count = chunk

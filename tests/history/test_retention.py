@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bridge.history.store import Store
-from bridge.model import CircuitState, Event
+from bridge.model import CircuitState, Event, Moment, Poll
 from bridge.queries.catalog import metric
 from bridge.queries.series import Recorded, Steps
 from bridge.queries.targets import parse
@@ -41,4 +41,16 @@ def test_ten_seconds_open_a_week_ago_show_in_a_panel_of_30_days_and_500_points(t
     [(worst, when)] = [(value, at) for value, at in known if value == CircuitState.OPEN]
     assert worst == 1
     assert when in (OPEN_AT + 5, OPEN_AT + 10), "at a time at which it was seen open"
+    store.close()
+
+
+def test_a_poll_does_not_look_at_events_that_are_far_from_too_old(tmp_path: Path) -> None:
+    store = Store(tmp_path, retention_seconds=7 * DAY)
+    events = [Event(T0, "status", "openai", "", "healthy", "down", "") for _ in range(50_000)]
+    store.append(Poll(T0, 15.0, "timeout", "", 0.1, steady=0.0), failing_since=T0, events=events)
+    store.maintain(Moment(T0, 0.0))
+    thousands: list[int] = []
+    store.database.connection().set_progress_handler(lambda: thousands.append(1), 1_000)
+    store.maintain(Moment(T0 + 15.0, 15.0))
+    assert len(thousands) < 100, "thousands of instructions of SQLite"
     store.close()
