@@ -2,7 +2,7 @@
 # make check  lint, types, layers and unit tests: about a minute, for while one works
 # make test   everything that must hold before a commit: some minutes; JOBS=4 runs so many tests at once
 # make lint   lint, types and layers alone
-# make bench  measure the bridge against its peers: six minutes, a table, and whether every figure was reached
+# make bench  measure the bridge against its peers: ten minutes, a table, and whether every figure was reached
 # make dashboards  write the Grafana dashboards anew, from grafana/generate
 # make setup  only install what those need, into .venv
 

@@ -39,7 +39,7 @@ def disk(bench: Bench) -> Iterator[Row]:
         yield Row("a sample on disk", against, "Prometheus is not installed", bar, None)
         return
     folder, polls = bench.new_folder("disk"), bench.sizes.sealed_blocks * BLOCK_POLLS
-    store = _recorded(folder / "data", polls + BLOCK_POLLS)  # the newest are not sealed
+    store = _recorded(folder / "data", bench.sizes.providers, polls + BLOCK_POLLS)  # the newest are not sealed
     series = list(_series(store.columns(BEGIN, BEGIN + (polls - 0.5) * INTERVAL_SECONDS)))
     samples = sum(int(np.isfinite(values).sum()) for *_, values in series)
     store.close()
@@ -52,10 +52,12 @@ def disk(bench: Bench) -> Iterator[Row]:
     yield Row(work, against, figures, bar, ours <= theirs)
 
 
-def _recorded(data_dir: Path, polls: int) -> Store:
-    """What the bridge records of the demo's gateway."""
+def _recorded(data_dir: Path, providers: int, polls: int) -> Store:
+    """What the bridge records of the demo's gateway with so many of its providers."""
     logs.configure("CRITICAL")
-    hand, router, metrics = Hand(), Router(incident.fleet(), _script(polls)), Metrics()
+    names = list(PROVIDERS)[:providers]
+    fleet = [deployment for deployment in incident.fleet() if deployment.provider in names]
+    hand, router, metrics = Hand(), Router(fleet, _script(polls)), Metrics()
     store = Store(data_dir, retention_seconds=1e9)
     poller = Poller(source_of(hand), store, Policy(), interval_seconds=INTERVAL_SECONDS)
     for number in range(polls):
