@@ -24,5 +24,5 @@ if __name__ == "__main__":
 try:
     app = create_app(settings)
 except (OSError, sqlite3.OperationalError) as error:
-    sys.stderr.write(f"The bridge cannot start: no history can be kept in DATA_DIR={settings.data_dir}: {error}\n")
+    sys.stderr.write(f"The bridge cannot start: a history can be kept neither in DATA_DIR nor in memory: {error}\n")
     sys.exit(BOOT_ERROR)

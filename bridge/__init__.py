@@ -59,7 +59,7 @@ def configured(environ: Mapping[str, str]) -> Settings:
 def create_app(settings: Settings, *, clock: Callable[[], Reading] = clock.read) -> Flask:
     """The WSGI application, wired. Nothing runs until its bridge is started (``app.extensions["bridge"].start()``).
 
-    Raises OSError when ``data_dir`` cannot be written.
+    Raises OSError or sqlite3.OperationalError when a history can be kept neither in ``data_dir`` nor in memory.
     """
     logs.configure(settings.log_level, context=requestlog.current)
     store = Store(settings.data_dir, retention_seconds=settings.history_retention_seconds)

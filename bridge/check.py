@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from bridge.gateway import plan as plans
-from bridge.gateway.choice import Chosen, not_recognised
+from bridge.gateway.choice import Chosen, declares_known, not_recognised
 from bridge.gateway.client import GatewayClient
 from bridge.gateway.dialect import Dialect, SignalSource
-from bridge.gateway.exposition import Exposition, ExpositionReader
+from bridge.gateway.exposition import Exposition, ExpositionReader, declared
 from bridge.gateway.translate import Translator
 from bridge.health.assess import assess
 from bridge.health.memory import Memory
@@ -29,6 +29,7 @@ MAX_BYTES = 64 * 2**20
 PROVIDER_LIKE = ("provider", "service", "model", "upstream", "backend", "deployment", "vendor", "node")
 """What the name of a label that names a provider is likely to hold."""
 FAMILIES_SHOWN = 40
+WITHOUT_TRAFFIC = "It declares families of a known gateway: the bridge would accept this poll, with nobody in it\n"
 _HISTOGRAM_PART = re.compile(r"_(bucket|sum|count)$")
 
 
@@ -65,7 +66,7 @@ def check(body: bytes, dialects: Sequence[Dialect]) -> Finding:
     view = View(now, Latest(0, Poll(now, 15.0, "ok", "", 0.0), snapshot, None), 60.0)
     parts = [
         _lines(exposition),
-        _recognised(dialects, recognised, exposition),
+        _recognised(dialects, recognised, exposition, known=declares_known(dialects, declared(body))),
         "The gateway says that its own scrape failed: the bridge would refuse this poll\n"
         if signals.scrape_succeeded is False
         else "",
@@ -92,9 +93,11 @@ def _lines(exposition: Exposition) -> str:
     return told + (f", the first: {first}\n" if first else "\n")
 
 
-def _recognised(dialects: Sequence[Dialect], recognised: Sequence[Dialect], exposition: Exposition) -> str:
+def _recognised(
+    dialects: Sequence[Dialect], recognised: Sequence[Dialect], exposition: Exposition, *, known: bool
+) -> str:
     if not recognised:
-        return not_recognised(dialects) + "\n"
+        return not_recognised(dialects) + "\n" + (WITHOUT_TRAFFIC if known else "")
     names: dict[str, set[str]] = {}
     for series in exposition.series:
         names.setdefault(series.name, set()).update(series.labels)

@@ -12,12 +12,39 @@ from bridge.history.store import Store
 
 LONGEST_FIRST = ("tests/living/", "tests/service/", "tests/test_readme.py", "tests/demo/", "tests/grafana/")
 """Where tests wait for the real thing: with several processes the others fill the time at the end."""
+SLOW = (
+    "tests/gateway/test_check.py::TestCommand",
+    "tests/gateway/test_exposition.py::test_however",
+    "tests/gateway/test_exposition.py::test_no_bytes",
+    "tests/gateway/test_exposition.py::test_what_prometheus_client",
+    "tests/health/test_breaker.py::test_the_same_polls",
+    "tests/health/test_windows.py::TestManySeriesThatAreGone",
+    "tests/health/test_windows.py::TestMemory",
+    "tests/history/test_columns.py::test_polls_that_each_name",
+    "tests/history/test_migrations.py",
+    "tests/history/test_restarts.py",
+    "tests/history/test_retention.py::test_ten_seconds",
+    "tests/history/test_traffic.py",
+    "tests/history/test_week.py",
+    "tests/prometheus/",
+    "tests/queries/test_annotations.py::TestWhatIsRead",
+    "tests/queries/test_series.py::TestForAnyHistory",
+    "tests/queries/test_thinning.py::test_each_steps_worst",
+    "tests/test_benchmarks.py",
+    "tests/test_bring_your_gateway.py",
+    "tests/web/test_rows.py::TestBigAnswers",
+    "tests/web/test_status_page.py::TestItsCost",
+)
+"""Tests of seconds each, or that measure time and memory: they get the marker ``slow``, and make check goes without."""
 WEEK_SECONDS = 7 * 86_400.0
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run a file's tests one after another in one process, for the sake of what they share, and the longest first."""
     for item in items:
+        if item.nodeid.startswith(SLOW):
+            item.add_marker(pytest.mark.slow)
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
     items.sort(key=lambda item: _order(item.nodeid))

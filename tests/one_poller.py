@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 
 from flask import Flask
 
@@ -13,10 +14,11 @@ from bridge.polling.loop import Poller
 
 
 def reads(clock: Callable[[], float]) -> Callable[[], Reading]:
-    """Both clocks of a machine whose time is this."""
+    """Both clocks of a machine whose time is this. They tick at every reading, as clocks do."""
+    ticks = count()
 
     def read() -> Reading:
-        now = clock()
+        now = clock() + 1e-6 * next(ticks)
         return Reading(now, now, "test")
 
     return read

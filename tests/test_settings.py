@@ -150,8 +150,6 @@ class TestMistakes:
             ("STALE_AFTER", "14s", "below POLL_INTERVAL, 15s"),
             ("MAX_EXPOSITION_BYTES", "64M", "not a size"),
             ("MAX_EXPOSITION_BYTES", "64", "too small: at least 1KiB (a bare number is bytes)"),
-            ("DATA_DIR", __file__, "is not a directory that this process may write to"),
-            ("DATA_DIR", f"{__file__}/below", "is not a directory that this process may write to"),
             ("HISTORY_RETENTION", "7", "too short: at least 60s"),
             ("HISTORY_RETENTION", "101y", "at most 100y"),
             ("HISTORY_URL", "mimir:9009", "not a URL that begins with http:// or https:// and a host"),

@@ -124,6 +124,8 @@ class SignalSource:
 
     def counts(self, labels: Mapping[str, str]) -> bool:
         """True when a series with these labels is one this signal is made of."""
+        if not self.only and not self.exclude:
+            return True
         return all(labels.get(label) in values for label, values in self.only.items()) and not any(
             labels.get(label) in values for label, values in self.exclude.items()
         )

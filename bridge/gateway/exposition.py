@@ -24,6 +24,8 @@ from bridge.model import Floats
 
 MAX_LINE_BYTES = 16_384
 """A longer line is rejected: reading labels takes time quadratic in their length."""
+MAX_LABELS = 128
+"""A series with more is rejected: each label takes some hundred bytes of memory."""
 MAX_SERIES = 200_000
 """Series that are read; what is over is left out, with a notice."""
 BEARABLE_REJECTS = 1_000
@@ -142,7 +144,8 @@ class ExpositionReader:
     def _read_unchanged(self, body: bytes) -> Floats | None:
         """All values at once, where nothing but values has changed; None where it must be read line by line."""
         values: list[float] = []
-        for lines in _pieces(body):
+        for piece in _pieces(body):
+            lines = [line for line in piece if line and line[0] != _HASH]
             parts = [line.rpartition(b" ") for line in lines]
             texts = [text for _, _, text in parts]
             # float() would read over a "_", and knows more names of what is not finite than the format does
@@ -176,7 +179,8 @@ class _Lines:
         """Read all lines. Raises ReadingGivenUp."""
         lines = body.count(b"\n")
         most_rejects = max(BEARABLE_REJECTS, lines // 2)
-        for number, line in enumerate(body.split(b"\n"), start=1):
+        all_lines = (line for piece in _pieces(body) for line in piece)
+        for number, line in enumerate(all_lines, start=1):
             if number % LINES_BETWEEN_LOOKS == 0 and time.monotonic() > deadline:
                 raise OutOfTime(f"there was no time to read more than {number} of {lines} lines")
             line = line.strip()
@@ -193,7 +197,11 @@ class _Lines:
         if value is None:
             return False
         identity = line[:identity_end]
-        series = self.known.get(identity) or self.known_before.get(identity)
+        series = self.known.get(identity)
+        if series is None and len(self.known) >= MAX_SERIES:
+            self.left_out += 1
+            return True
+        series = series or self.known_before.get(identity)
         if series is None:
             parsed = _parse_identity(identity)
             if parsed is None:
@@ -201,9 +209,6 @@ class _Lines:
             if self.by_key is None:
                 self.by_key = {one.key: one for one in self.known_before.values()}
             series = self.by_key.setdefault(parsed.key, parsed)  # labels in another order are the same series
-        if len(self.known) >= MAX_SERIES and identity not in self.known:
-            self.left_out += 1
-            return True
         self.known[identity] = series
         self.samples[series] = value
         return True
@@ -231,8 +236,8 @@ _AFTER_NAME = re.compile(rb"[^a-zA-Z0-9_:]")
 _DECLARATION = re.compile(rb"^#[ \t]+(?:HELP|TYPE)[ \t]+([a-zA-Z_:][a-zA-Z0-9_:]*)(?=\s|$)", re.MULTILINE)
 _LABEL = r'([a-zA-Z][a-zA-Z0-9_]*)="([^"\\\x00-\x1f]*)"'
 _LABELS = re.compile(_LABEL)
-_PLAIN = re.compile(rf"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{{({_LABEL}(?:,{_LABEL})*)\}})?")
-"""A name and labels without blanks, escapes, or anything else that could be read in another way."""
+_PLAIN = re.compile(rf"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{{({_LABEL}(?:, ?{_LABEL})*)\}})?")
+"""A name and labels without escapes, or anything else that could be read in another way."""
 _PROBE = 6174.0
 """A value that is put behind a name and labels to have them parsed."""
 _NUMBER_CHARACTERS = frozenset(b"0123456789+-.eE")
@@ -245,12 +250,12 @@ _SPECIAL_VALUES = {
 
 
 def _pieces(body: bytes) -> Iterator[list[bytes]]:
-    """The lines of an exposition that are neither empty nor comments, some thousands at a time."""
+    """The lines of an exposition, some thousands at a time."""
     start = 0
     while start < len(body):
         end = body.find(b"\n", start + _PIECE_BYTES)
         end = len(body) if end < 0 else end
-        yield [line for line in body[start:end].split(b"\n") if line and line[0] != _HASH]
+        yield body[start:end].split(b"\n")
         start = end + 1
 
 
@@ -261,7 +266,7 @@ def _first_blank(line: bytes) -> int:
 
 def _parse_identity(identity: bytes) -> Series | None:
     """Name and labels of one series, or None when they do not parse."""
-    if len(identity) > MAX_LINE_BYTES:
+    if len(identity) > MAX_LINE_BYTES or identity.count(b'="') > MAX_LABELS:
         return None
     try:
         text = identity.decode()

@@ -112,15 +112,13 @@ def make(dialects: Sequence[Dialect], series: Sequence[Series], learnt: Learnt) 
     literal = {route.key for _, route in routes if route.identity is None}
     plan.names = identities.after(learnt.names, claims, literal)
     admitted = _admitted(plan, routes)
-    first_turns: dict[tuple[str, str | Key], int] = {}
-    for _, route in admitted:
-        whose = _whose(route)
-        first_turns[whose] = min(first_turns.get(whose, route.chosen.turn), route.chosen.turn)
+    # Of a circuit a stand-in is looked at as well: what stands before it may say no state.
+    contested = {one.source.signal for one in chosen if one.turn > 0} - {"circuit_state"}
+    first_turns = _first_turns([route for _, route in admitted if route.source.signal in contested])
     counters: dict[CounterId, tuple[int, float]] = {}
     giving: set[int] = set()
     for place, route in admitted:
-        # Of a circuit a stand-in is looked at as well: what stands before it may say no state.
-        if route.source.signal != "circuit_state" and route.chosen.turn > first_turns[_whose(route)]:
+        if route.source.signal in contested and route.chosen.turn > first_turns[_whose(route)]:
             continue
         giving.add(id(route.chosen))
         if route.counter is not None:
@@ -133,6 +131,15 @@ def make(dialects: Sequence[Dialect], series: Sequence[Series], learnt: Learnt) 
     plan.counter_places = np.array([place for place, _ in counters.values()], dtype=np.intp)
     plan.counter_factors = np.array([factor for _, factor in counters.values()], dtype=np.float64)
     return plan
+
+
+def _first_turns(routes: Sequence[Route]) -> dict[tuple[str, str | Key], int]:
+    """The turn that gives each signal of each provider or model."""
+    turns: dict[tuple[str, str | Key], int] = {}
+    for route in routes:
+        whose = _whose(route)
+        turns[whose] = min(turns.get(whose, route.chosen.turn), route.chosen.turn)
+    return turns
 
 
 def _whose(route: Route) -> tuple[str, str | Key]:
@@ -149,6 +156,9 @@ def _routes(plan: Plan, series: Sequence[Series]) -> list[tuple[int, Route]]:
     routes: list[tuple[int, Route]] = []
     too_long, last_too_long = 0, -1
     for place, one in enumerate(series):
+        if len(routes) >= MAX_SERIES:
+            plan.notices.append(f"more than {MAX_SERIES} series of providers: the rest is left out")
+            break
         for candidate in by_name.get(one.name, ()):
             route = _route(one, candidate)
             if route is not None:
@@ -178,9 +188,6 @@ def _admitted(plan: Plan, routes: Sequence[tuple[int, Route]]) -> list[tuple[int
             continue
         if not admission.admits(resolved.key):
             continue
-        if len(admitted) == MAX_SERIES:
-            plan.notices.append(f"more than {MAX_SERIES} series of providers: the rest is left out")
-            break
         plan.families.setdefault(resolved.source.family, set()).add(resolved.key.provider)
         if resolved.source.kind:
             plan.kinds[resolved.key.provider] = resolved.source.kind

@@ -82,7 +82,8 @@ class Translator:
         same_names = learnt.names == self._learnt.names or (
             learnt.names == self._plan.names and not any(one.absent for one in learnt.names)
         )
-        if exposition.generation != self._generation or learnt.dialects != self._learnt.dialects or not same_names:
+        same_dialects = learnt.dialects in (self._learnt.dialects, tuple(one.name for one in self._plan.recognised))
+        if exposition.generation != self._generation or not (same_names and same_dialects):
             before = self._plan
             self._plan = plans.make(self._dialects, exposition.series, learnt)
             if self._plan.counter_ids == before.counter_ids:

@@ -29,18 +29,18 @@ SEALED = "(SELECT coalesce(max(last_poll), 0) FROM blocks)"
 UNSEALED = f"id > {SEALED} AND outcome != 'lost'"
 
 
-def seal(database: Database) -> bool:
-    """Make a block of the oldest polls that are in none, once there are two blocks' worth; False while there are not.
+def seal(database: Database, least: int = 2 * BLOCK_POLLS) -> bool:
+    """Make a block of the oldest polls that are in none, once there are ``least`` of them; False while there are not.
 
     A block's polls are all of one epoch. Raises sqlite3.Error when the file cannot be written.
     """
     ids = [id_ for (id_,) in database.connection().execute(f"SELECT id FROM polls WHERE {UNSEALED} ORDER BY id")]
-    if len(ids) < 2 * BLOCK_POLLS:
+    if len(ids) < least:
         return False
     with database.transaction() as connection:
-        oldest = _unsealed(database, until=ids[BLOCK_POLLS - 1])
+        oldest = _unsealed(database, until=ids[:BLOCK_POLLS][-1])
         rows = list(takewhile(lambda row: row.epoch == oldest[0].epoch, oldest))
-        last = rows[-1].id if len(rows) < len(oldest) else ids[BLOCK_POLLS - 1]
+        last = rows[-1].id if len(rows) < len(oldest) else ids[:BLOCK_POLLS][-1]
         if rows:
             made = segment.of_rows(rows)
             layout = database.id_of(connection, made.layout)

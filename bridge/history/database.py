@@ -7,7 +7,7 @@ import hashlib
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,7 +36,11 @@ class Database:
         self.damage = ""
         self.salvaged = False
         """True when the file was damaged, and what could be read of it was copied."""
+        self.beside = ""
+        """That a newer version's file is left as it is, and another one written; empty where there is none."""
         self.changes = Changes(data_dir / "changes")
+        self.left: Callable[[], bool] = lambda: False
+        """Says whether the history has gone on elsewhere."""
         self._local = threading.local()
         self._layouts: dict[int, codec.PollLayout] = {}
         self._written: tuple[codec.PollLayout, bytes] | None = None
@@ -66,6 +70,9 @@ class Database:
 
     def replaced(self) -> bool:
         """True when the file is gone, or another has its name: what is read here is no longer what is written."""
+        return self._gone() or self.left()
+
+    def _gone(self) -> bool:
         return self._opened is not None and self._found() != self._opened
 
     def _found(self) -> tuple[int, int]:
@@ -111,7 +118,8 @@ class Database:
         said = (
             f"{newer} was written by a newer version (schema {version}, this one writes {schema.VERSION}) and is left"
         )
-        self.damage = " ".join((f"{said} untouched; this version goes on in {self.path.name}", self.damage)).rstrip()
+        self.beside = f"{said} untouched; this version goes on in {self.path.name}"
+        self.damage = f"{self.beside} {self.damage}".rstrip()
 
     def _upgrade(self, version: int) -> None:
         """Make the schema, or take it forward from an earlier version."""
@@ -187,7 +195,7 @@ class Database:
         """This thread's connection, in autocommit."""
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            if self.replaced():
+            if self._gone():
                 raise sqlite3.OperationalError("the file is gone, or another one stands in its place")
             connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None)
             connection.execute("PRAGMA journal_mode = WAL")
@@ -232,7 +240,9 @@ class Database:
     def date(self, connection: sqlite3.Connection) -> None:
         """Say of all epochs anew which of their polls count: after each that has begun."""
         found = cutoffs(self.epochs())
-        connection.executemany("UPDATE epochs SET cutoff = ? WHERE id = ?", [(at, id_) for id_, at in found.items()])
+        connection.executemany(
+            "UPDATE epochs SET cutoff = ?1 WHERE id = ?2 AND cutoff != ?1", [(at, id_) for id_, at in found.items()]
+        )
 
     def layout_id(self, connection: sqlite3.Connection, content: bytes) -> int:
         """The number of a layout, stored if it is new."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection, Sequence
 
-from bridge.model import Event
+from bridge.model import Event, Poll
 
 _FIELDS = "at, kind, provider, model, before, after, reason"
-_SUBJECTS = "SELECT DISTINCT provider, model FROM counted_events WHERE kind = :kind"
-"""Whose events there are: circuits, or the gateway alone."""
+_SUBJECTS = "SELECT DISTINCT provider, model FROM events WHERE kind = :kind"
+"""Whose events there are, those that do not count included: circuits, or the gateway alone."""
 _OF_SUBJECT = "e.kind = :kind AND e.provider = s.provider AND e.model = s.model"
 
 
@@ -56,3 +56,38 @@ def unrest_began(connection: sqlite3.Connection, start: float, kind: str, out: C
         {"kind": kind, "start": start},
     ).fetchone()
     return start if row[0] is None else float(row[0])
+
+
+def carry_over(connection: sqlite3.Connection, poll: Poll) -> None:
+    """Tell again, with the first poll of an epoch, what still holds and was told by a clock that does not count.
+
+    So an outage is known that began, or ended, while the clock was wrong. It is dated by the clock that runs now, and
+    after the last poll that counts.
+    """
+    of_subject = "c.kind = e.kind AND c.provider = e.provider AND c.model = e.model"
+    connection.execute(
+        "INSERT INTO events (at, steady, epoch, kind, provider, model, before, after, reason)"
+        " SELECT max(:least, min(:at, coalesce(steady, at) + :shift)), steady, :epoch, kind, provider, model, held,"
+        " after, reason || ' (while the clock was wrong)' FROM (SELECT e.*, coalesce("
+        f" (SELECT c.after FROM counted_events c WHERE {of_subject} ORDER BY c.at DESC, c.id DESC LIMIT 1),"
+        f" (SELECT c.before FROM events c WHERE {of_subject} ORDER BY c.id LIMIT 1)) AS held"
+        " FROM events e WHERE e.id IN (SELECT max(id) FROM events GROUP BY kind, provider, model)"
+        " AND e.at >= coalesce((SELECT cutoff FROM epochs WHERE epochs.id = e.epoch), 9e999))"
+        " WHERE held != after",
+        {
+            "at": poll.at,
+            "shift": poll.at - poll.steady,
+            "epoch": poll.epoch,
+            "least": _last_counted(connection, poll.at) + 0.001,
+        },
+    )
+
+
+def _last_counted(connection: sqlite3.Connection, before: float) -> float:
+    """When the last poll was that counts; 0 where there is none."""
+    row = connection.execute(
+        "SELECT max(at) FROM polls p WHERE at < ? AND outcome != 'lost'"
+        " AND at < coalesce((SELECT cutoff FROM epochs WHERE epochs.id = p.epoch), 9e999)",
+        (before,),
+    ).fetchone()
+    return float(row[0] or 0.0)

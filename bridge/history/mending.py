@@ -26,6 +26,9 @@ ODD_EVENT = "typeof(at) NOT IN ('real', 'integer') OR typeof(epoch) != 'integer'
     f"typeof({name}) != 'text'" for name in ("kind", "provider", "model", "before", "after", "reason")
 )
 
+FIRST_POLL = "coalesce(first_poll, last_poll + 1 - coalesce(polls, 240))"
+"""Of a block. Those of schema 1 have 240 polls, and do not say so."""
+
 
 def tidy(database: Database) -> int:
     """Take out what cannot be read of all but blocks; how many polls are lost that were not known to be.
@@ -57,7 +60,7 @@ def mark_lost(connection: sqlite3.Connection, polls: Collection[int]) -> int:
 def _mark_missing(connection: sqlite3.Connection) -> int:
     """Polls without a row, and those that were in a block that is gone."""
     rows = connection.execute("SELECT id, outcome = 'lost' FROM polls ORDER BY id").fetchall()
-    blocks = connection.execute("SELECT first_poll, last_poll FROM blocks ORDER BY id").fetchall()
+    blocks = connection.execute(f"SELECT {FIRST_POLL}, last_poll FROM blocks ORDER BY id").fetchall()
     sealed = set[int]().union(*(range(first, last + 1) for first, last in blocks))
     last_sealed = max((last for _, last in blocks), default=0)
     newest = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'polls'").fetchone()
@@ -154,7 +157,9 @@ def _restore_epochs(connection: sqlite3.Connection) -> None:
 
 def _drop_block(database: Database, block: int) -> None:
     with database.transaction() as connection:
-        first, last = connection.execute("SELECT first_poll, last_poll FROM blocks WHERE id = ?", (block,)).fetchone()
+        first, last = connection.execute(
+            f"SELECT {FIRST_POLL}, last_poll FROM blocks WHERE id = ?", (block,)
+        ).fetchone()
         connection.execute("DELETE FROM block_columns WHERE block = ?", (block,))
         connection.execute("DELETE FROM blocks WHERE id = ?", (block,))
         mark_lost(connection, range(first, last + 1))

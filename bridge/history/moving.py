@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
+from bridge.history.blocks import seal
 from bridge.history.database import Database
 
 TABLES = (
@@ -28,6 +29,8 @@ def append(source: Database, target: Database) -> None:
     says that it took. Raises sqlite3.Error, and OSError, when that cannot be written.
     """
     read = source.connection()
+    while read.execute("SELECT count(*) FROM blocks").fetchone()[0] and seal(target, least=1):
+        pass  # what is sealed ends at one poll: all before those of the source have to be
     with target.transaction() as connection:
         offsets = {table: _largest(connection, table) for table in ("polls", "blocks", "events", "epochs")}
         later = _later(read, connection)

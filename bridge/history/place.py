@@ -48,18 +48,19 @@ class Place:
             self.unusable = f"DATA_DIR={self._data_dir} cannot be used, it is kept in memory meanwhile: {error}"
             self._next_try = time.monotonic() + RETRY_SECONDS
             log.error("history_in_memory", message=self.unusable)
-        return Database(_own(in_memory(self._data_dir).with_suffix(".history")))
+        database = Database(_own(in_memory(self._data_dir).with_suffix(".history")))
+        database.left = lambda: self._is_left(database)
+        return database
 
     def try_again(self, database: Database) -> None:
         """Once a minute, while the file is in memory: see whether its folder can be used, and move it there.
 
         For the process that writes. Raises MovedError once that is done.
         """
-        if not self.unusable or time.monotonic() < self._next_try:
+        home = self._home()
+        if home is None:
             return
-        self._next_try = time.monotonic() + RETRY_SECONDS
         try:
-            home = Database(self._data_dir)
             moving.append(database, home)
             home.close()
         except UNUSABLE as error:
@@ -67,6 +68,29 @@ class Place:
             return
         database.remove()
         raise MovedError(f"DATA_DIR={self._data_dir} can be used again: the history goes on there")
+
+    def _is_left(self, database: Database) -> bool:
+        """True when the folder can be used and nothing is written in memory (any more): this process was alone there.
+
+        Where something is, it is for the process that writes to move it.
+        """
+        row = database.connection().execute("SELECT at, interval FROM polls ORDER BY id DESC LIMIT 1").fetchone()
+        if row is not None and abs(time.time() - row[0]) < RETRY_SECONDS + 2 * row[1]:
+            return False
+        home = self._home()
+        if home is not None:
+            home.close()
+        return home is not None
+
+    def _home(self) -> Database | None:
+        """The file in its folder, if that is tried now, and can be used."""
+        if not self.unusable or time.monotonic() < self._next_try:
+            return None
+        self._next_try = time.monotonic() + RETRY_SECONDS
+        try:
+            return Database(self._data_dir)
+        except UNUSABLE:
+            return None
 
 
 def _own(folder: Path) -> Path:

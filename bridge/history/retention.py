@@ -12,6 +12,7 @@ from bridge.history.database import Database
 from bridge.model import Moment
 
 ROWS_AT_ONCE = 100
+EVENTS_AT_ONCE = 1_000
 PRUNING_SECONDS = 0.02
 """One poll removes so many rows of each table at least, and goes on for so long where more are too old."""
 LAYOUTS_PRUNED_EVERY = 100
@@ -25,6 +26,7 @@ class Pruning:
     def __init__(self, database: Database, retention_seconds: float) -> None:
         self._database = database
         self._retention_seconds = retention_seconds
+        self._newest_event: int | None = None
         self._looked_at = 0
         """The last event that was looked at: those that stay are not looked at with every poll."""
 
@@ -34,11 +36,18 @@ class Pruning:
         old = now.steady - self._retention_seconds
         with self._database.transaction() as connection:
             self._layouts(connection, old)
-            more = True
-            while more and time.monotonic() < until:
+            wanted, more = 2 * self._new_events(connection), True
+            while more and (time.monotonic() < until or wanted > 0):
                 more = self._polls(connection, old)
                 more |= self._blocks(connection, old)
                 more |= self._events(connection, old)
+                wanted -= EVENTS_AT_ONCE
+
+    def _new_events(self, connection: sqlite3.Connection) -> int:
+        """How many have come since the last step: where these are many, as many must go, however long it takes."""
+        newest = connection.execute("SELECT coalesce(max(id), 0) FROM events").fetchone()[0]
+        before, self._newest_event = self._newest_event, newest
+        return 0 if before is None else int(newest - before)
 
     def _polls(self, connection: sqlite3.Connection, old: float) -> bool:
         more = self._oldest(connection, "polls", "id", old)
@@ -68,7 +77,7 @@ class Pruning:
         """The last event of each circuit that is not gone stays: it still holds."""
         chunk = connection.execute(
             "SELECT max(id), count(*) FROM"
-            f" (SELECT id FROM events WHERE id > ? AND {_AGE} < ? ORDER BY id LIMIT {10 * ROWS_AT_ONCE})",
+            f" (SELECT id FROM events WHERE id > ? AND {_AGE} < ? ORDER BY id LIMIT {EVENTS_AT_ONCE})",
             (self._looked_at, old),
         ).fetchone()
         last, count = chunk
@@ -80,7 +89,7 @@ class Pruning:
                 f" OR (e.kind = 'circuit' AND e.after = '' AND NOT EXISTS ({_SAME} AND o.id < e.id))))",
                 (self._looked_at, last, old),
             )
-        more = count == 10 * ROWS_AT_ONCE
+        more = count == EVENTS_AT_ONCE
         self._looked_at = last if more else 0
         return bool(more)
 

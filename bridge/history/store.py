@@ -9,39 +9,25 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-import orjson
 import structlog
 
 from bridge.health.memory import Memory
 from bridge.history import checkpoint, codec, events, mending, place, retention
+from bridge.history import latest as newest
 from bridge.history.blocks import History, seal
 from bridge.history.codec import Floats, PollLayout
 from bridge.history.columns import GAP_INTERVALS, Columns
 from bridge.history.epochs import Epoch
+from bridge.history.latest import Latest
 from bridge.history.spare import Spare
-from bridge.model import Event, Moment, Poll, Reading, Snapshot
+from bridge.model import Event, Moment, Poll, Snapshot
+
+__all__ = ["Latest", "Store", "Unwritten"]
 
 log = structlog.get_logger("bridge.history")
-
-
-@dataclass(frozen=True, slots=True)
-class Latest:
-    """The state of things that every worker answers from."""
-
-    poll_id: int
-    poll: Poll
-    """The last poll, good or failed."""
-    snapshot: Snapshot | None
-    """The last good poll's; None when there never was one."""
-    failing_since: float | None
-    """When the first of the failed polls in a row was; None while polls succeed."""
-    good_reading: Reading | None = None
-    """The clocks at the last good poll; None where they were not written down."""
-    unwritten: str = ""
-    """Why the log does not hold this poll; empty for one that it holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,58 +96,12 @@ class Store:
             self.database.changes.seen(number)
             return cached
         known = cached.snapshot if cached is not None else None
-        found = self._newest(known if known is not None and known.at == row[1] else None)
+        found = newest.read(self.database, known if known is not None and known.at == row[1] else None, self.unusable)
         with self._lock:
             if found is not None and (self._cached is None or self._cached.poll_id < found.poll_id):
                 self._cached = found
             self.database.changes.seen(number)
             return self._cached
-
-    def _newest(self, known: Snapshot | None) -> Latest | None:
-        """The newest state; ``known`` is its snapshot where that was read before. None for one that cannot be read."""
-        wanted = "NULL" if known is not None else "l.snapshot"
-        row = (
-            self.database.connection()
-            .execute(
-                f"SELECT l.poll, l.failing_since, l.good_reading, {wanted}, p.at, p.interval, p.outcome, p.message,"
-                " p.seconds, coalesce(p.steady, p.at), p.epoch, l.reading FROM latest l JOIN polls p ON p.id = l.poll"
-                " WHERE p.outcome != 'lost'"
-            )
-            .fetchone()
-        )
-        if row is None:
-            return None
-        poll_id, failing_since, good_reading, content, *fields, steady, epoch, reading = row
-        try:
-            at, interval, outcome, message, seconds = fields
-            poll = Poll(
-                at=float(at),
-                interval=float(interval),
-                outcome=outcome,
-                message=message,
-                seconds=float(seconds),
-                steady=float(steady),
-                epoch=epoch,
-                reading=_reading(reading),
-            )
-        except codec.CORRUPT:
-            return None
-        snapshot = known
-        if content is not None:
-            try:
-                snapshot = codec.load_snapshot(content)
-            except codec.CORRUPT as error:  # costs the last good poll's values, until the next one
-                log.error("snapshot_lost", message=f"the newest state could not be read: {error!r}")
-        if snapshot is not None and (losses := self._losses()):
-            snapshot = replace(snapshot, notices=tuple(dict.fromkeys((*snapshot.notices, *losses))))
-        return Latest(poll_id, poll, snapshot, failing_since, _reading(good_reading), self.unusable)
-
-    def _losses(self) -> list[str]:
-        """What damage has cost of the history that is kept, the last of it in words."""
-        rows = self.database.connection().execute("SELECT polls, message FROM losses ORDER BY id DESC").fetchall()
-        said = [f"damaged history: {message}" for _, message in rows[:3]]
-        lost = sum(polls for polls, _ in rows)
-        return [f"damaged history: {lost} polls were lost in all", *said] if lost else said
 
     def state(self, now: float) -> Latest | None:
         """The newest state at ``now``, also where the log could not be written."""
@@ -181,8 +121,8 @@ class Store:
         """
         try:
             mending.tidy(self.database)
-        except sqlite3.OperationalError as error:  # locked, or no room: what is whole can be read all the same
-            log.warning("history_not_mended", message=f"damage is not looked for: {error}")
+        except sqlite3.OperationalError as error:  # a full disk, for one: what is damaged is left out all the same
+            log.warning("history_not_mended", message=f"what is damaged could not be taken out: {error}")
         try:
             return checkpoint.read(self.database)
         except codec.CORRUPT:
@@ -254,21 +194,15 @@ class Store:
         possible now either (a full disk, for one).
         """
         with self._counter_layouts.kept_if_written(), self.database.transaction() as connection:
-            for one in earlier:
-                self._insert(connection, one)
             numbers = (None, None) if snapshot is None else codec.poll_numbers(snapshot)
-            poll_id = self._insert(connection, Unwritten(poll, *numbers))
-            epoch_of = {one.poll.at: one.poll for one in earlier}
-            connection.executemany(
-                "INSERT INTO events (at, steady, epoch, kind, provider, model, before, after, reason)"
-                " VALUES (?,?,?,?,?,?,?,?,?)",
-                [
-                    (e.at, of.steady, of.epoch, e.kind, e.provider, e.model, e.before, e.after, e.reason)
-                    for e in events
-                    for of in (epoch_of.get(e.at, poll),)
-                ],
-            )
-            reading = _written(poll.reading)
+            of_poll: dict[float, list[Event]] = {one.poll.at: [] for one in earlier}
+            own = of_poll[poll.at] = []
+            for event in events:
+                of_poll.get(event.at, own).append(event)
+            for one in (*earlier, Unwritten(poll, *numbers)):
+                poll_id = self._insert(connection, one)
+                _insert_events(connection, one.poll, of_poll[one.poll.at])
+            reading = newest.written(poll.reading)
             if snapshot is None or memory is None:
                 connection.execute(
                     "INSERT INTO latest (id, poll, failing_since, reading) VALUES (1, ?, ?, ?)"
@@ -320,6 +254,7 @@ class Store:
             (poll.epoch, poll.at, poll.steady, shift, poll.steady),
         )
         self.database.date(connection)
+        events.carry_over(connection, poll)
 
     def maintain(self, now: Moment) -> None:
         """Remove a little of what is too old at ``now``, seal what can be, and look for damage. After every poll.
@@ -335,14 +270,9 @@ class Store:
         self._place.try_again(self.database)
 
 
-def _written(reading: Reading | None) -> str | None:
-    return None if reading is None else orjson.dumps(list(reading)).decode()
-
-
-def _reading(content: str | None) -> Reading | None:
-    """The reading that was written; None for none, and for what is none."""
-    try:
-        wall, steady, boot = orjson.loads(content or "null")
-        return Reading(float(wall), float(steady), str(boot))
-    except codec.CORRUPT:
-        return None
+def _insert_events(connection: sqlite3.Connection, of: Poll, its_events: Sequence[Event]) -> None:
+    connection.executemany(
+        "INSERT INTO events (at, steady, epoch, kind, provider, model, before, after, reason)"
+        " VALUES (?,?,?,?,?,?,?,?,?)",
+        [(e.at, of.steady, of.epoch, e.kind, e.provider, e.model, e.before, e.after, e.reason) for e in its_events],
+    )

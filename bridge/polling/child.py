@@ -8,6 +8,7 @@ one that ends, or does not poll any more, is started again.
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import pickle
 import signal
@@ -185,6 +186,7 @@ def main() -> None:
     _end_with_leader()
     for number in (signal.SIGINT, signal.SIGTERM):  # where they go to all processes: the leader says when to stop
         signal.signal(number, signal.SIG_IGN)
+    gc.set_threshold(50_000, 20, 50)  # a start makes tens of thousands of series, which are no garbage
     os.nice(5)  # where processors are scarce, requests go first
     orders = _orders()
     if orders is None:

@@ -181,7 +181,7 @@ def _circuit_row(view: View, circuit: Circuit) -> list[Cell]:
         circuit.model or "(whole provider)",
         _state_word(view, circuit),
         milliseconds(circuit.since) if known else None,
-        view.now - circuit.since if known else None,
+        round(view.now - circuit.since, 3) if known else None,
         milliseconds(circuit.first_opened) if known and circuit.first_opened is not None else None,
         len(circuit.opens),
         circuit.source,

@@ -36,7 +36,7 @@ class View:
         latest = self.latest
         if latest is None or latest.snapshot is None:
             return None
-        return max(0.0, self._passed(latest.good_reading, latest.snapshot.at))
+        return round(max(0.0, self._passed(latest.good_reading, latest.snapshot.at)), 3)
 
     @property
     def stale(self) -> bool:

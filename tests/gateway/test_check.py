@@ -189,6 +189,11 @@ class TestReport:
         unread = part(said_of(ROUTER), "Not read, though it may be about providers\n").splitlines()
         assert unread == ["Family Labels that may name a provider", "pr_llm_queue_seconds model"]
 
+    def test_a_known_gateway_without_traffic_is_told_from_something_foreign(self) -> None:
+        told = "It declares families of a known gateway: the bridge would accept this poll"
+        assert told in said_of("# TYPE litellm_deployment_state gauge\nnode_cpu 1\n")
+        assert told not in said_of("# TYPE node_cpu gauge\nnode_cpu 1\n")
+
     def test_the_tables_are_those_of_the_bridge(self) -> None:
         report = said_of(ROUTER)
         providers, circuits = part(report, "Providers"), part(report, "Circuits")

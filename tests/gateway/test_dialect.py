@@ -84,8 +84,8 @@ MISTAKES = [
     pytest.param(
         changed("signal =", "singal ="),
         "signal 1 (?): unknown key 'singal' (did you mean 'signal'?); keys are adds, combine, except, family,"
-        " from_state, identity, kind, model, only, open_above, own_name_only, provider, signal, state, states, tied,"
-        " to_state, unit",
+        " from_state, identity, kind, model, only, open_above, own_name_only, provider, resets, signal, state, states,"
+        " tied, to_state, unit",
         id="a misspelt key of a signal",
     ),
     pytest.param(

@@ -72,6 +72,8 @@ MISTAKES = {
         '"circuit_state"\nopen_above = "0"',
         ["signal 1 (circuit_state)", "open_above: want a number"],
     ),
+    "resets": ('model = "engine"', 'resets = "daily"', ["signal 1 (requests)", "resets 'daily': want \"hourly\""]),
+    "resets of no counter": ('unit = "percent"', 'unit = "percent"\nresets = "hourly"', ["signal 3", "counters alone"]),
     "own_name_only": ('model = "engine"', "own_name_only = true", ["signal 1 (requests)", 'identity = "model_id"']),
     "adds": ('model = "engine"', 'adds = "yes"', ["signal 1 (requests): adds: want true or false"]),
     "except": ('["ok"]', '"ok"', ["signal 2 (failures): except", 'except = { status = ["error"] }']),
@@ -115,8 +117,8 @@ class TestOwnFile:
         environ = {"GATEWAYZ_API_URL": "http://gateway", "GATEWAY_DIALECT": str(path)}
         assert configured(environ).dialect == str(path)
 
-    def test_a_file_that_is_not_there_is_refused_at_start_with_what_there_is(self, tmp_path: Path) -> None:
-        path = str(tmp_path / "yard.toml")
+    def test_a_file_that_is_not_there_is_refused_at_start_with_what_there_is(self) -> None:
+        path = "/not/there/yard.toml"
         with pytest.raises(ConfigurationError) as caught:
             configured({"GATEWAYZ_API_URL": "http://gateway", "GATEWAY_DIALECT": path})
         [mistake] = caught.value.mistakes

@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summary, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from bridge.gateway.exposition import MAX_LINE_BYTES, SHOWN_REJECTS, Exposition, ExpositionReader
+from bridge.gateway import exposition as module
+from bridge.gateway.exposition import (
+    BEARABLE_REJECTS,
+    MAX_LABELS,
+    MAX_LINE_BYTES,
+    SHOWN_REJECTS,
+    Exposition,
+    ExpositionReader,
+    OutOfTime,
+    TooManyRejects,
+)
 
 Read = list[tuple[str, dict[str, str], float]]
 
@@ -307,14 +317,98 @@ def test_a_bad_value_of_a_known_series_is_no_value_and_the_series_is_read_again_
     assert list(reader.read(GOOD).samples.values()) == [97.5]
 
 
-def test_the_longest_lines_that_are_read_do_not_hang_the_reader() -> None:
-    """Reading labels takes time quadratic in their length."""
-    many = ",".join(f'l{n}="\\""' for n in range(1300))
-    lines = [f'm{{n="{number}",{many}}} 1\n' for number in range(20)]
-    assert MAX_LINE_BYTES * 0.7 < len(lines[0]) < MAX_LINE_BYTES
-    started = time.monotonic()
-    assert len(read("".join(lines)).samples) == 20
-    assert time.monotonic() - started < 5
+def labelled(number: int, labels: int) -> str:
+    """A line with so many labels, as long as a line may be."""
+    text = "x" * (MAX_LINE_BYTES // labels - 12)
+    more = ",".join(f'l{n}="\\"{text}"' for n in range(labels - 1))
+    return f'm{{n="{number}",{more}}} 1\n'
+
+
+class TestHostile:
+    """What is made to take time or memory. Seconds are those of the processor: neighbours do not count."""
+
+    def test_the_longest_lines_that_are_read_do_not_hang_the_reader(self) -> None:
+        started = time.process_time()
+        assert len(read("".join(labelled(number, MAX_LABELS) for number in range(20))).samples) == 20
+        assert time.process_time() - started < 2
+
+    def test_a_line_of_more_labels_than_a_series_has_is_rejected(self) -> None:
+        assert read(labelled(1, MAX_LABELS + 1)).rejected_lines == 1
+
+    @pytest.mark.parametrize("line", [b"a\n", b"a{b} 1\n", b"{} {}\n"])
+    def test_what_is_no_exposition_is_given_up_with_the_first_lines_that_say_so(self, line: bytes) -> None:
+        started = time.process_time()
+        with pytest.raises(TooManyRejects, match=r"cannot be read, beginning with line 1 \("):
+            read(line * 100_000)
+        assert time.process_time() - started < 5
+
+    def test_a_page_of_which_half_can_be_read_is_read_wherever_its_bad_lines_stand(self) -> None:
+        good, bad = b"".join(b"m%d 1\n" % n for n in range(3 * BEARABLE_REJECTS)), b"bad\n" * 3 * BEARABLE_REJECTS
+        for body in (good + bad, bad + good):
+            assert (len(read(body).samples), read(body).rejected_lines) == (3 * BEARABLE_REJECTS,) * 2
+
+    def test_a_small_page_of_nothing_but_bad_lines_is_read_through(self) -> None:
+        assert read(b"bad\n" * BEARABLE_REJECTS).rejected_lines == BEARABLE_REJECTS
+
+    @pytest.mark.parametrize("blank", [b"\n", b"# HELP m x\n", b"a{b 1\n", b'm{a="b"} 1\n'])
+    def test_it_ends_when_its_time_is_over(self, blank: bytes) -> None:
+        started = time.monotonic()
+        with pytest.raises(OutOfTime):
+            ExpositionReader().read(blank * 300_000 + b"m 1\n", deadline=started + 0.02)
+        assert time.monotonic() - started < 2
+
+    def test_one_that_runs_out_of_time_gets_further_at_each_poll(self) -> None:
+        reader, body = ExpositionReader(), b"".join(b'm{a="%d"} 1\n' % n for n in range(30_000))
+        started = time.monotonic()
+        read(body)
+        too_little = (time.monotonic() - started) / 2
+        with pytest.raises(OutOfTime):
+            reader.read(body, deadline=time.monotonic() + too_little / 2)
+        for _ in range(200):
+            try:
+                assert len(reader.read(body, deadline=time.monotonic() + too_little).samples) == 30_000
+                break
+            except OutOfTime:
+                continue
+        else:
+            pytest.fail("it never gets to the end")
+
+    def test_one_that_ran_out_of_time_is_read_as_if_it_were_the_first(self) -> None:
+        reader = ExpositionReader()
+        reader.read(b"m 1\nn 2\n")
+        many = b"".join(b"m%d 1\n" % n for n in range(3000))
+        with pytest.raises(OutOfTime):
+            reader.read(many, deadline=0)
+        for body in (b"n 2\nm 1\n", b"n 3\n", many):
+            assert told(reader.read(body)) == told(read(body))
+
+    def test_more_series_than_can_be_read_are_left_out_with_a_notice(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "MAX_SERIES", 3)
+        reader = ExpositionReader()
+        for _ in range(2):
+            exposition = reader.read(b"a 1\nb 1\nc 1\nd 1\ne 1\na 5\n")
+            assert [series.name for series in exposition.series] == ["a", "b", "c"]
+            assert exposition.notices == ("more than 3 series: 2 are left out",)
+            assert exposition.values.tolist() == [5, 1, 1]
+
+
+plain_labels = st.dictionaries(
+    st.sampled_from(["a", "b", "le", "A9_", "provider"]), st.text(st.characters(codec="utf-8"), max_size=8)
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(plain_labels, st.sampled_from([",", ", "]))
+def test_names_and_labels_read_as_prometheus_client_reads_them(labels: dict[str, str], comma: str) -> None:
+    line = f"m{{{comma.join(f'{label}={chr(34)}{value}{chr(34)}' for label, value in labels.items())}}} 1"
+    if "\n" in line:
+        return
+    try:
+        [[sample]] = [family.samples for family in text_string_to_metric_families(line + "\n")]
+        expected = [(sample.name, sample.labels, 1.0)]
+    except (ValueError, IndexError, KeyError):
+        expected = []
+    assert samples(line.encode()) == expected
 
 
 exposition_like = st.lists(st.sampled_from(WORDS + BLANKS), max_size=60).map(b"".join)

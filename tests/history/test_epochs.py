@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -144,3 +145,82 @@ def test_a_block_is_of_one_epoch(tmp_path: Path) -> None:
     assert rows[:2] == [(0, 100), (1, 100)]
     assert life.counted() == [poll.steady for poll in life.polls]
     life.store.close()
+
+
+@pytest.mark.parametrize("jump", [10.0, -10.0])
+def test_a_clock_that_jumps_with_every_poll_for_a_day_takes_no_poll_long(jump: float) -> None:
+    epochs = epochs_of(dated([(1, jump * n) for n in range(5_760)]))
+    began = time.perf_counter()
+    found = cutoffs(epochs)
+    assert time.perf_counter() - began < 1.0
+    assert [found[n] for n in (0, 100, 5_759)] == [
+        min((e.first_at for e in epochs[n + 1 :]), default=float("inf")) for n in (0, 100, 5_759)
+    ]
+
+
+DOWN, UP = ("up", "down"), ("down", "up")
+
+
+class Events:
+    """A log of failed polls that tell of one thing, and how it comes out."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = Store(folder, retention_seconds=7 * DAY)
+        self.steady = 0.0
+        self.epoch = 0
+
+    def live(self, off: float, *changes: tuple[str, str] | None) -> None:
+        """One epoch; a change of the gateway's state with each poll, or none."""
+        for change in changes:
+            at = T0 + self.steady + off
+            events = [Event(at, "gateway", "", "", *change, "because")] if change else []
+            poll = Poll(at, INTERVAL, "timeout", "", 0.1, steady=self.steady, epoch=self.epoch)
+            self.store.append(poll, failing_since=None, events=events)
+            self.steady += INTERVAL
+        self.epoch += 1
+
+    def told(self) -> list[tuple[float, str, str]]:
+        """What counts, with its date in intervals since the beginning."""
+        events = self.store.events(0, 1e12)
+        self.store.close()
+        return [((event.at - T0) / INTERVAL, event.before, event.after) for event in events]
+
+
+class TestWhatStillHoldsWhenTheClockIsRightAgainIsTold:
+    def test_an_outage_that_goes_on_is_dated_by_the_clock_that_is_right(self, tmp_path: Path) -> None:
+        log = Events(tmp_path)
+        log.live(0.0, None, None)
+        log.live(DAY, None, DOWN)
+        log.live(0.0, None, None)
+        assert log.told() == [(3.0, *DOWN)]
+
+    def test_its_end_is_that_of_the_outage_also_where_it_comes_with_the_first_poll(self, tmp_path: Path) -> None:
+        log = Events(tmp_path)
+        log.live(0.0, DOWN, UP, None)
+        log.live(DAY, DOWN)
+        log.live(0.0, UP)
+        assert log.told() == [(0.0, *DOWN), (1.0, *UP), (3.0, *DOWN), (4.0, *UP)]
+
+    def test_an_outage_that_ended_meanwhile_is_over(self, tmp_path: Path) -> None:
+        log = Events(tmp_path)
+        log.live(0.0, None, DOWN)
+        log.live(DAY, None, UP)
+        log.live(0.0, None)
+        assert log.told() == [(1.0, *DOWN), (3.0, *UP)]
+
+    def test_what_began_and_ended_meanwhile_is_not(self, tmp_path: Path) -> None:
+        log = Events(tmp_path)
+        log.live(0.0, None)
+        log.live(DAY, DOWN, UP)
+        log.live(0.0, None)
+        assert log.told() == []
+
+    def test_under_a_clock_that_is_set_back_for_good_it_is_dated_after_all_polls_that_count(
+        self, tmp_path: Path
+    ) -> None:
+        log = Events(tmp_path)
+        log.live(0.0, *[None] * 10, DOWN, None)
+        log.live(-4 * INTERVAL, None)
+        [(at, *change)] = log.told()
+        assert tuple(change) == DOWN
+        assert 7.0 < at <= 8.0

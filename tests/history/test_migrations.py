@@ -61,7 +61,9 @@ def test_all_that_was_answered_from_a_file_of_schema_1_is_answered_still(folder:
     assert latest.snapshot is not None
     assert (latest.poll.at, latest.snapshot.at) == (SAID["end"], SAID["end"])
     assert latest.poll.steady == latest.poll.at, "what steady time goes on from"
-    assert store.memory().at == SAID["memory_at"]
+    moment = store.memory().moment
+    assert moment is not None
+    assert moment.at == SAID["memory_at"]
     assert store.set_apart() == 0
     store.close()
 
@@ -95,7 +97,7 @@ def test_a_checkpoint_that_cannot_be_read_costs_the_checkpoint(folder: Path, col
     with sqlite3.connect(folder / "history.sqlite") as connection:
         connection.execute(f"UPDATE latest SET {column} = x'00'")
     store = opened(folder)
-    assert (store.memory().at is None) == (column == "memory")
+    assert (store.memory().moment is None) == (column == "memory")
     latest = store.latest()
     assert latest is not None
     assert (latest.snapshot is None) == (column == "snapshot")
@@ -116,6 +118,10 @@ def test_a_newer_versions_file_is_left_untouched_and_this_one_writes_beside_it_a
         assert store.path.name == "history-2.sqlite"
         Recorder(store).good(snapshot(SAID["end"] + INTERVAL * start, [verdict("openai")]))
         assert store.columns(0, 2e9).good.sum() == start + 1, "it goes on in its own file"
+        latest = store.latest()
+        assert latest is not None
+        assert latest.snapshot is not None
+        assert any("this version goes on in history-2.sqlite" in notice for notice in latest.snapshot.notices)
         store.close()
     assert file.read_bytes() == before
 

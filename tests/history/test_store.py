@@ -67,7 +67,7 @@ def fill(log: Recorder, polls: int, start: float = T0) -> None:
 class TestReadingBack:
     def test_an_empty_log_has_no_state_no_memory_and_no_rows(self, store: Store) -> None:
         assert store.latest() is None
-        assert store.memory().at is None
+        assert store.memory().moment is None
         assert polls_of(store, 0, T0 * 2) == []
         assert store.events(0, T0 * 2) == []
         assert store.damage == ""
@@ -261,7 +261,7 @@ class TestWholeOrNotAtAll:
             raise sqlite3.OperationalError("database or disk is full")
 
         with monkeypatch.context() as broken:
-            broken.setattr(checkpoint, "dump_counters", full_disk)
+            broken.setattr(checkpoint, "write", full_disk)
             with pytest.raises(sqlite3.OperationalError):
                 log.good(one_provider(T0 + 15), opening(T0 + 15))
         after = opened()

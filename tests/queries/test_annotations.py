@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from bridge.gateway.errors import GatewayError
 from bridge.history.store import Latest, Store
-from bridge.model import Circuit, CircuitState, Event, Key, ModelNumbers, Poll, Signals, Snapshot
+from bridge.model import Circuit, CircuitState, Event, Key, Learnt, ModelNumbers, Poll, Signals, Snapshot
 from bridge.policy import Policy
 from bridge.polling.loop import Poller
 from bridge.queries.annotations import MAX_EVENTS, Annotation, annotate
@@ -505,7 +505,7 @@ class Source:
     def __init__(self, *states: CircuitState | None) -> None:
         self.states = iter(states)
 
-    def read(self) -> Signals:
+    def read(self, _: Learnt) -> Signals:
         state = next(self.states)
         if state is None:
             raise GatewayError("no answer")

@@ -131,7 +131,7 @@ def test_the_log_is_read_once_for_all_targets_of_a_request(
 ) -> None:
     read, columns = [], store.columns
     monkeypatch.setattr(
-        Store, "columns", lambda _, start, end, now=None: read.append((start, end)) or columns(start, end)
+        Store, "columns", lambda _, start, end, now: read.append((start, end)) or columns(start, end, now)
     )
     ask("provider_health_score", "provider_status", "gateway_up", span=TimeRange(T0 - 10, T0 + 10))
     assert read == [(T0 - 10, T0 + 5)]

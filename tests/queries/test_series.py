@@ -19,7 +19,7 @@ from bridge.history.codec import poll_numbers
 from bridge.history.columns import Columns
 from bridge.history.segment import PollRow
 from bridge.history.store import Latest
-from bridge.model import CircuitState, Event, Key, Poll, Status
+from bridge.model import CircuitState, Key, Poll, Status
 from bridge.queries.catalog import METRICS, metric
 from bridge.queries.series import (
     Recorded,
@@ -42,19 +42,12 @@ class Log:
     """A log in memory: all that a range reads of a store."""
 
     rows: list[PollRow] = field(default_factory=list)
-    happened: list[Event] = field(default_factory=list)
 
     def polls(self, start: float, end: float) -> list[PollRow]:
         return [row for row in self.rows if start <= row.at <= end]
 
     def columns(self, start: float, end: float, now: float | None = None) -> Columns:
         return columns_of(self.polls(start, end), end)
-
-    def events(self, start: float, end: float, kinds: Sequence[str] = ()) -> list[Event]:
-        return [event for event in self.happened if start <= event.at <= end and (not kinds or event.kind in kinds)]
-
-    def events_from_state(self, start: float, end: float, kind: str) -> list[Event]:
-        return self.events(0.0, end, (kind,))
 
     def add(self, at: float, interval: float = INTERVAL, **values: float | None) -> None:
         """A good poll in which openai had these values (score, error_rate…)."""
@@ -221,12 +214,12 @@ class TestOfTheGateway:
 
 
 class TestModels:
-    def test_states_come_from_the_events_and_stop_with_them(self) -> None:
+    def test_states_are_those_of_the_polls(self) -> None:
         log = Log()
         for number, state in enumerate((CircuitState.CLOSED, CircuitState.OPEN, None, CircuitState.OPEN)):
-            whole = circuit("openai", state=CircuitState.OPEN)  # which is no model
-            one = snapshot(T0 + 15 * number, circuits=[circuit("openai", "gpt", state), whole])
-            log.rows.append(poll_row(one.at, INTERVAL, "ok", 0.1, *poll_numbers(one)))
+            at = T0 + INTERVAL * number
+            one = snapshot(at, circuits=[circuit("openai", "gpt", state), circuit("openai", state=CircuitState.OPEN)])
+            log.rows.append(poll_row(at, INTERVAL, "ok", 0.1, *poll_numbers(one)))
         [series] = asked(log, "model_circuit_breaker_state", now=T0 + 46)
         assert series.labels == {"provider": "openai", "model": "gpt"}
         assert [(value, at - T0) for value, at in series.points] == [(0, 0), (1, 15), (None, 30), (1, 45)]
@@ -317,8 +310,9 @@ def recorded_values(log: Log, name: str, provider: str, start: float, end: float
     found: dict[float, float | None] = {}
     for row in log.polls(start, end):
         found[row.at] = None
-        if row.layout is not None and row.numbers is not None and provider in row.layout.providers:
-            place = row.layout.metrics.index(name) * len(row.layout.providers) + row.layout.providers.index(provider)
+        if row.layout is not None and row.numbers is not None and provider in row.layout.provider.names:
+            level = row.layout.provider
+            place = level.metrics.index(name) * len(level.names) + level.names.index(provider)
             value = float(row.numbers[place])
             found[row.at] = None if math.isnan(value) else value
     return found

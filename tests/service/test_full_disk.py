@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import resource
+import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from bridge.history.spare import in_memory
 from tests.service.harness import Gateway, Service, fleet_exposition, wait_until
 
 pytestmark = pytest.mark.service
@@ -59,16 +62,54 @@ def test_a_full_disk_is_survived_and_told_of(service: Callable[..., Service], ga
     assert len(values) >= 5
 
 
-def test_a_start_without_room_is_refused_in_one_sentence(tmp_path: Path) -> None:
+@pytest.fixture
+def in_the_way(tmp_path: Path) -> Iterator[Path]:
+    """A file stands where DATA_DIR is to be. What was kept in memory meanwhile is taken away afterwards."""
+    data_dir = tmp_path / "data"
+    data_dir.write_text("in the way")
+    yield data_dir
+    rest = in_memory(data_dir)
+    rest.unlink(missing_ok=True)
+    shutil.rmtree(rest.with_suffix(".history"), ignore_errors=True)
+
+
+def test_a_start_without_its_folder_keeps_the_history_in_memory_and_goes_on_in_the_folder_afterwards(
+    service: Callable[..., Service], gateway: Gateway, in_the_way: Path
+) -> None:
+    one = service()
+    wait_until(lambda: one.get("/ready").status == 200, "the first poll")
+    assert one.events("history_in_memory")
+    wait_until(lambda: len(gateway.asked_at) >= 4, "polls go on")
+    assert f"DATA_DIR={in_the_way} cannot be used" in one.get("/").text
+    assert "\nbridge_history_writable 0.0\n" in one.get("/metrics").text
+    series = one.ask("POST", "/query", QUERY).json
+    assert series
+    assert all("cannot be used" in its["meta"]["notices"][0]["text"] for its in series)
+    values = one.get("/query?target=gateway_up&from=now-1m&to=now").json[0]["datapoints"]
+    assert len(values) >= 3, "ranges are answered from memory"
+    workers = set(one.workers())
+
+    in_the_way.unlink()
+    wait_until(lambda: (in_the_way / "history.sqlite").exists(), "the folder is tried again", seconds=90)
+    wait_until(lambda: not workers & set(one.workers()) and len(one.workers()) == 2, "workers begin anew")
+    wait_until(lambda: "\nbridge_history_writable 1.0\n" in one.get("/metrics").text, "it is told")
+    again = len(gateway.asked_at)
+    wait_until(lambda: len(gateway.asked_at) > again + 2, "polls go on")
+    assert "cannot be used" not in one.get("/").text
+    answer = one.get("/query?target=gateway_up&from=now-5m&to=now").json[0]["datapoints"]
+    assert sum(value is not None for value, _ in answer) >= len(gateway.asked_at) - 4, "polls of the time in memory"
+
+
+def test_a_start_on_a_locked_file_is_none_the_less_a_start(
+    tmp_path: Path, gateway: Gateway, service: Callable[..., Service]
+) -> None:
     folder = tmp_path / "data"
     folder.mkdir()
-    with sqlite3.connect(folder / "history.sqlite") as other:  # SQLite meets a lock that stays as it meets a full disk
+    with closing(sqlite3.connect(folder / "history.sqlite")) as other:  # SQLite meets a lock that stays as a full disk
         other.execute("BEGIN EXCLUSIVE")
-        one = Service(tmp_path, {"GATEWAYZ_API_URL": "http://127.0.0.1:1", "WEB_CONCURRENCY": "1"})
-        try:
-            assert one.launch().wait(20) == 3
-        finally:
-            one.kill()
-    said = one.error_file.read_text()
-    assert said == f"The bridge cannot start: no history can be kept in DATA_DIR={folder}: database is locked\n"
-    assert "Traceback" not in one.log_file.read_text()
+        one = service(WEB_CONCURRENCY="1")
+        wait_until(lambda: one.get("/ready").status == 200, "the first poll")
+        assert "database is locked" in one.get("/").text
+    rest = in_memory(folder)
+    one.kill()
+    shutil.rmtree(rest.with_suffix(".history"), ignore_errors=True)

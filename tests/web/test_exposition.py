@@ -23,7 +23,9 @@ from bridge.model import (
     CircuitState,
     Key,
     ModelNumbers,
+    Moment,
     Poll,
+    Reading,
     Snapshot,
     Status,
     Verdict,
@@ -58,7 +60,8 @@ def snapshot(*verdicts: Verdict, models: Mapping[Key, CircuitState | None] | Non
 
 def view(snapshot: Snapshot | None, *, age: float = 2.0, poll_id: int = 1, outcome: str = "ok") -> View:
     poll = Poll(AT, 15.0, outcome, "", 0.025)
-    latest = Latest(poll_id, poll, snapshot, None if snapshot is None else AT, None if outcome == "ok" else AT)
+    reading = None if outcome == "ok" else Reading(AT, 0.0, "")
+    latest = Latest(poll_id, poll, snapshot, None if snapshot is None else AT, reading)
     return View(AT + age, latest, 45.0)
 
 
@@ -172,7 +175,9 @@ def app(tmp_path: Path) -> Iterator[Flask]:
     """A bridge over one good poll of openai."""
     app = create_app(Settings(gateway_url="http://gateway.test", data_dir=tmp_path), clock=reads(lambda: AT + 2.0))
     store: Store = app.extensions["bridge"].store
-    store.append(Poll(AT, 15.0, "ok", "", 0.025), failing_since=None, snapshot=FULL, memory=Memory(at=AT))
+    store.append(
+        Poll(AT, 15.0, "ok", "", 0.025), failing_since=None, snapshot=FULL, memory=Memory(moment=Moment(AT, AT))
+    )
     yield app
     store.close()
 
@@ -239,7 +244,7 @@ def test_a_scrape_of_thirty_providers_is_cheap_even_just_after_a_poll(app: Flask
         at += 0.01
         poll = Poll(at, 15.0, "ok", "", 0.025)
         new = replace(snapshot(*fleet, models=models), at=at)
-        store.append(poll, failing_since=None, snapshot=new, memory=Memory(at=at))
+        store.append(poll, failing_since=None, snapshot=new, memory=Memory(moment=Moment(at, at)))
         return best_of(1, lambda: app.test_client().get("/metrics"))
 
     at = AT + 1
