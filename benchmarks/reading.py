@@ -80,7 +80,6 @@ def p99(bench: Bench) -> Iterator[Row]:
     request = raw_request("POST", "/query", LATEST)
     size = {"providers": sizes.providers, "models": models_for(sizes.lines, sizes.providers), "lines": sizes.lines}
     busy_took: list[float] = []
-    rest_took: list[float] = []
     polls: list[float] = []
     (folder / "rest").mkdir()
     (folder / "busy").mkdir()
@@ -99,9 +98,7 @@ def p99(bench: Bench) -> Iterator[Row]:
 
         def at_rest() -> float:
             with busy.paused():
-                _, took = measure(rest)
-            rest_took.extend(took)
-            return percentile(took, 0.99)
+                return percentile(measure(rest)[1], 0.99)
 
         def while_read() -> float:
             sent, took = measure(busy)
@@ -117,8 +114,7 @@ def p99(bench: Bench) -> Iterator[Row]:
             busy_took.extend(meanwhile)
             return percentile(meanwhile, 0.99)
 
-        alternately(min(P99_ROUNDS, sizes.rounds), while_read, at_rest)
-    ours, theirs = percentile(busy_took, 0.99), percentile(rest_took, 0.99)
+        _, ours, theirs = alternately(min(P99_ROUNDS, sizes.rounds), while_read, at_rest)
     figures = (
         f"{(ours - theirs) * 1000:+.1f} ms (p99 {ours * 1000:.1f} against {theirs * 1000:.1f} ms; "
         f"{len(busy_took)} requests in polls of {median(polls):.2f} s)"
