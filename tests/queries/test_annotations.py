@@ -94,7 +94,7 @@ def only(events: Sequence[Event], query: str = "", **asked: Any) -> Annotation:
 
 
 def spans(found: Sequence[Annotation]) -> list[tuple[float, float]]:
-    return [(one.start - NOON, one.end - NOON) for one in found]
+    return [(round(one.start - NOON, 3), round(one.end - NOON, 3)) for one in found]
 
 
 class TestOpenings:
