@@ -20,6 +20,7 @@ from bridge.gateway.exposition import ExpositionReader
 from bridge.gateway.translate import Translator
 from bridge.health.assess import assess
 from bridge.health.memory import Memory
+from bridge.health.traffic import Traffic, measure
 from bridge.model import Circuit, Event, Key, Moment, Signals, Snapshot, Verdict
 from bridge.policy import Policy
 from tests.living import recording
@@ -49,6 +50,8 @@ class Polled:
     signals: Signals
     snapshot: Snapshot
     events: tuple[Event, ...]
+    measured: Traffic
+    """What the counters say over the window of rates, before anything is rounded."""
 
     @property
     def number(self) -> int:
@@ -115,7 +118,8 @@ def poll(of: tuple[Scrape, ...]) -> list[Polled]:
     for scrape in of:
         signals = translator.translate(reader.read(scrape.body), memory.learnt)
         memory, snapshot, events = assess(memory, signals, Moment(scrape.at, scrape.at), Policy())
-        polled.append(Polled(scrape, signals, snapshot, tuple(events)))
+        measured = measure(memory.window, signals.counters, signals.sources.keys())
+        polled.append(Polled(scrape, signals, snapshot, tuple(events), measured))
     return polled
 
 

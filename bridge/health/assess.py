@@ -56,7 +56,9 @@ def assess(memory: Memory, signals: Signals, moment: Moment, policy: Policy) -> 
         lost_families=lost,
         disbelieved=evidence.disbelieved_ties(memory, signals, measured.requests_total),
     )
-    case = verdict.Case(signals, measured, after.disbelieved, lost, policy)
+    last_seen = ((key, breakers.circuits[key].state) for key in breakers.unreported)
+    unseen = {key: state for key, state in last_seen if state is not None}
+    case = verdict.Case(signals, measured, after.disbelieved, lost, policy, unseen)
     shown = breakers.shown()
     by_provider: dict[str, list[Circuit]] = {provider: [] for provider in present}
     for circuit in shown:

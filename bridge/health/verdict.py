@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from bridge.health import score
 from bridge.health.breaker import worst
 from bridge.health.evidence import Gauges, weigh
 from bridge.health.rounding import rounded
 from bridge.health.traffic import Traffic
-from bridge.model import Circuit, CircuitState, Evidence, Signals, Verdict
+from bridge.model import Circuit, CircuitState, Evidence, Key, Signals, Verdict
 from bridge.policy import Policy
 
 
@@ -23,6 +23,8 @@ class Case:
     disbelieved: Mapping[str, str]
     lost_families: Mapping[str, float]
     policy: Policy
+    unseen: Mapping[Key, CircuitState] = field(default_factory=dict)
+    """Circuits whose line is missing in this poll, and the state they were last seen in."""
 
     @property
     def over_window(self) -> str:
@@ -57,7 +59,8 @@ def find(case: Case, provider: str, circuits: Sequence[Circuit], at: float) -> V
     contradicted = error_rate.value == 0 and CircuitState.OPEN in states
     parts = score.parts(availability.value, None if contradicted else error_rate.value, latency_score, reported.value)
     health = rounded("provider_health_score", score.health_score(parts))
-    status, why = score.status(health, states, reported=any(circuit.source == "gateway" for circuit in circuits))
+    judged = [case.unseen.get(circuit.key, circuit.state) for circuit in circuits]
+    status, why = score.status(health, judged, reported=any(circuit.source == "gateway" for circuit in circuits))
     known = [state for state in states if state is not None]
     circuit = worst(known)
     cost = case.signals.gauges.get("cost", {})

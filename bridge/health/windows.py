@@ -19,7 +19,8 @@ from bridge.model import CounterId, Counters, Floats
 
 MAX_SERIES = 20_000
 MAX_VALUES = 5_000_000
-"""What a window keeps of series that are gone: no more than this many series and values (40 MB) with the present ones.
+"""What a window keeps of series that are gone: no more than this many series and values (40 MB) with the present ones,
+but always a tenth as many as are present.
 
 The present ones are always kept, so only a gateway that names its series anew again and again ever meets this.
 """
@@ -145,7 +146,7 @@ class Window:
         gone = np.array(list(place_of.values()), dtype=np.int64)
         start = self.times[0] if self.times else at
         alive = gone[self.seen[gone] >= start] if self.times else NOTHING
-        most = max(0, min(MAX_SERIES, MAX_VALUES // (len(self.times) + 1)) - len(given))
+        most = max(len(given) // 10, min(MAX_SERIES, MAX_VALUES // (len(self.times) + 1)) - len(given))
         kept = np.sort(alive[np.argsort(-self.seen[alive], kind="stable")[:most]])
         past, overflow = self._past_with(np.setdiff1d(gone, kept), at)
         ids = given if not len(kept) else (*given, *(self.ids[place] for place in kept.tolist()))

@@ -165,7 +165,7 @@ class TestReplay:
                 snapshot = app.extensions["bridge"].view().snapshot
                 assert states(snapshot) == true_states(scrape)
                 if scrape in OUTAGES[GROQ]:
-                    assert circuit(snapshot, GROQ).since == scrapes()[6][0]
+                    assert circuit(snapshot, GROQ).since == pytest.approx(scrapes()[6][0], rel=0, abs=0.001)
 
 
 SPENDER = 'api_provider="acme",model="swift",model_id="aaa"'

@@ -41,6 +41,15 @@ class TestFirstSight:
         assert status(bridge, "groq") is Status.HEALTHY
 
 
+class TestALineThatIsMissing:
+    def test_for_one_poll_makes_no_provider_better_than_it_was(self) -> None:
+        bridge = Bridge()
+        for line in ({"groq/a": "OPEN", "xai/b": "CLOSED"}, {"xai/b": "CLOSED"}, {"groq/a": "OPEN", "xai/b": "CLOSED"}):
+            bridge.poll(says(circuits=line, reported_score={"groq": 90, "xai": 90}))
+            assert status(bridge, "groq") is Status.DOWN
+        assert [event for event in bridge.history if event.kind == "status"] == []
+
+
 class TestLongIntervals:
     @pytest.mark.parametrize(("interval", "words"), [(15, "5 minutes"), (300, "20 minutes"), (600, "40 minutes")])
     def test_rates_look_back_four_intervals_at_least_and_explain_says_so(self, interval: float, words: str) -> None:

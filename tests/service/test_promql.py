@@ -16,6 +16,7 @@ from urllib.request import urlopen
 import pytest
 
 from bridge.gateway.exposition import ExpositionReader
+from bridge.health.rounding import rounded
 from bridge.model import CircuitState
 from tests.captures import Polled, replay
 from tests.services import free_port, require
@@ -125,6 +126,18 @@ def known(values: Mapping[str, float | None]) -> Answer:
     return {provider: value for provider, value in values.items() if value is not None}
 
 
+def before_rounding(poll: Polled, metric: str) -> Answer:
+    """What was measured; what is shown is that, rounded."""
+    measured = {
+        "provider_request_rate": poll.measured.request_rate,
+        "provider_error_rate": poll.measured.error_rate,
+        "provider_latency_p95_seconds": poll.measured.latency_p95_seconds.get,
+    }[metric]
+    exact = known({provider: measured(provider) for provider in poll.verdicts})
+    assert known(poll.values(metric)) == {provider: rounded(metric, value) for provider, value in exact.items()}
+    return exact
+
+
 def same(answer: Answer) -> object:
     return pytest.approx(answer, rel=1e-9, abs=0)
 
@@ -147,7 +160,7 @@ def test_prometheus_holds_every_scrape(prometheus: Prometheus, polls: tuple[Poll
 def test_request_rates_are_promqls_at_every_scrape(prometheus: Prometheus, polls: tuple[Polled, ...]) -> None:
     for poll in polls:
         rates = prometheus.query(f"sum by (provider) (rate({REQUESTS}[5m]))", poll.at)
-        assert known(poll.values("provider_request_rate")) == same(rates), poll.scrape.name
+        assert before_rounding(poll, "provider_request_rate") == same(rates), poll.scrape.name
 
 
 def test_error_rates_are_promqls_at_every_scrape(prometheus: Prometheus, polls: tuple[Polled, ...]) -> None:
@@ -155,7 +168,7 @@ def test_error_rates_are_promqls_at_every_scrape(prometheus: Prometheus, polls: 
         requests = prometheus.query(f"sum by (provider) (increase({REQUESTS}[5m]))", poll.at)
         failures = prometheus.query(f"sum by (provider) (increase({FAILURES}[5m]))", poll.at)
         ratios = {name: failures.get(name, 0.0) / count for name, count in requests.items() if count > 0}
-        shown = known(poll.values("provider_error_rate"))
+        shown = before_rounding(poll, "provider_error_rate")
         # A ratio of 0 beside an OPEN circuit is contradicted by it; not showing it is no disagreement.
         open_circuits = {circuit.provider for circuit in poll.circuits.values() if circuit.state is CircuitState.OPEN}
         contradicted = {name for name in ratios.keys() - shown if ratios[name] == 0 and name in open_circuits}
@@ -166,7 +179,7 @@ def test_95th_percentiles_are_promqls_at_every_scrape(prometheus: Prometheus, po
     promql = f"histogram_quantile(0.95, sum by (provider, le) (rate({BUCKETS}[5m])))"
     for poll in polls:
         percentiles = prometheus.query(promql, poll.at)
-        assert known(poll.values("provider_latency_p95_seconds")) == same(percentiles), poll.scrape.name
+        assert before_rounding(poll, "provider_latency_p95_seconds") == same(percentiles), poll.scrape.name
 
 
 def test_model_error_rates_are_promqls_at_every_scrape(prometheus: Prometheus, polls: tuple[Polled, ...]) -> None:
@@ -175,8 +188,9 @@ def test_model_error_rates_are_promqls_at_every_scrape(prometheus: Prometheus, p
         requests = prometheus.query(by_model.format(REQUESTS), poll.at)
         failures = prometheus.query(by_model.format(FAILURES), poll.at)
         ratios = {name: failures.get(name, 0.0) / count for name, count in requests.items() if count > 0}
-        shown = {f"{key.provider}/{key.model}": rate for key, rate in poll.snapshot.model_error_rates.items()}
-        assert shown == same(ratios), poll.scrape.name
+        exact = poll.measured.model_error_rates
+        assert {f"{key.provider}/{key.model}": rate for key, rate in exact.items()} == same(ratios), poll.scrape.name
+        assert poll.snapshot.model_error_rates == {key: rounded("model_error_rate", it) for key, it in exact.items()}
 
 
 def test_a_gauge_of_the_hour_read_as_a_counter_is_promqls_through_a_hole_and_a_reset(
@@ -186,4 +200,4 @@ def test_a_gauge_of_the_hour_read_as_a_counter_is_promqls_through_a_hole_and_a_r
         if poll.scrape.phase == "redisdown":
             continue  # Prometheus goes on for five minutes; we say that the rate is not known
         rates = prometheus.query('sum by (provider) (rate(total_requests{capture="gatewayz-data"}[5m]))', poll.at)
-        assert known(poll.values("provider_request_rate")) == same(rates), poll.scrape.name
+        assert before_rounding(poll, "provider_request_rate") == same(rates), poll.scrape.name
