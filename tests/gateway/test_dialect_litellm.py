@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from bridge import create_app
+from bridge.application import create_app
 from bridge.gateway.dialect_file import select
 from bridge.gateway.exposition import ExpositionReader
 from bridge.gateway.translate import Translator

@@ -116,7 +116,11 @@ def test_the_bridge_accepts_the_environment_that_compose_gives_it() -> None:
     given = {
         name: re.sub(r"\$\{\w+:-(.*)\}", r"\1", value) for name, value in SERVICES["bridge"]["environment"].items()
     }
-    command = [sys.executable, "-c", "import os; from bridge import configured; print(configured(os.environ))"]
+    command = [
+        sys.executable,
+        "-c",
+        "import os; from bridge.configuration import configured; print(configured(os.environ))",
+    ]
     done = subprocess.run(
         command, cwd=PROJECT, env={"PATH": os.environ["PATH"], **given}, capture_output=True, text=True, check=False
     )

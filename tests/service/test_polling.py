@@ -19,7 +19,7 @@ from typing import IO
 
 import pytest
 
-from bridge import configured
+from bridge.configuration import configured
 from bridge.gateway.dialect_file import in_force, select
 from bridge.polling import child as child_module
 from bridge.polling.child import OLD_DIALECT, STOP, Orders, PollingError, poll_in_child

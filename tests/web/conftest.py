@@ -10,7 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from bridge import create_app
+from bridge.application import create_app
 from bridge.model import CircuitState, Event, Evidence, Status
 from bridge.settings import Settings
 from tests.history.snapshots import T0, Recorder, circuit, snapshot, verdict

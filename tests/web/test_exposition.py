@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from bridge import create_app
+from bridge.application import create_app
 from bridge.health.memory import Memory
 from bridge.history.store import Latest, Store
 from bridge.model import (
