@@ -27,6 +27,7 @@ if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
 _metrics_dir = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
 _metrics_dir.mkdir(parents=True, exist_ok=True)
 
+import bridge.application  # noqa: E402, F401 (once, and not in each worker)
 from bridge import logs  # noqa: E402
 from bridge.configuration import configured  # noqa: E402
 from bridge.settings import ConfigurationError  # noqa: E402
