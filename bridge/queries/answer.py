@@ -21,6 +21,7 @@ from bridge.queries.view import View
 
 EVENTS_WITHOUT_RANGE_SECONDS = 86_400.0
 MAX_TABLE_ROWS = 20_000
+AS_OF_NOW = "as of now, not of the range's end"
 MAX_SECONDS = 10.0
 """After it no further target of a request is begun: whoever waits for the answer has had enough by then."""
 
@@ -81,7 +82,7 @@ def recorded_for(request: Request, view: View, store: Store, remote: RemoteHisto
     if request.span is None:
         return None
     targets = max(1, len(request.asks))
-    return Recorded(store, request.span, request.steps, view.now, remote, targets=targets)
+    return Recorded(store, view, request.span, request.steps, remote, targets=targets)
 
 
 def answer(request: Request, view: View, store: Store, recorded: Recorded | None) -> list[Answer]:
@@ -120,13 +121,15 @@ def _answer_one(ask: Ask, request: Request, view: View, store: Store, recorded: 
             table = Table(table.name, table.columns, table.rows[:MAX_TABLE_ROWS])
         return Answer(ask, table=table, notices=notices)
     wanted = metric(target.metric)
-    if recorded is None:
+    if recorded is None or ask.as_table:
         series = current(view, wanted, target, request.filters)
     else:
         told = len(recorded.troubles)
         series = recorded.series(wanted, target, request.filters)
         notices = (*notices, *dict.fromkeys(recorded.troubles[told:]))
     if ask.as_table:
+        if request.span is not None and request.span.end < view.now - view.stale_after_seconds:
+            notices = (*notices, AS_OF_NOW)
         return Answer(ask, table=tables.of_series(wanted, series), notices=notices)
     return Answer(ask, series=[SeriesAnswer(target.name(one.labels), one, wanted) for one in series], notices=notices)
 

@@ -137,9 +137,9 @@ def poll_row(
     return PollRow(0, at, interval, outcome == "ok", seconds, layout, numbers)
 
 
-def columns_of(rows: Sequence[PollRow], end: float) -> Columns:
+def columns_of(rows: Sequence[PollRow]) -> Columns:
     """Columns over these polls alone."""
-    return join([Part(of_rows(rows), slice(0, len(rows)))] if rows else [], end)
+    return join([Part(of_rows(rows), slice(0, len(rows)))] if rows else [])
 
 
 def polls_of(store: Store, start: float, end: float) -> list[SimpleNamespace]:
