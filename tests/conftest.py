@@ -39,14 +39,11 @@ SLOW = (
 WEEK_SECONDS = 7 * 86_400.0
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run a file's tests one after another in one process, for the sake of what they share, and the longest first."""
+    """Mark what is slow, and run first what takes longest. (A file's tests stay in one process: --dist loadfile.)"""
     for item in items:
         if item.nodeid.startswith(SLOW):
             item.add_marker(pytest.mark.slow)
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
     items.sort(key=lambda item: _order(item.nodeid))
 
 
