@@ -268,10 +268,11 @@ def test_a_restart_makes_no_rate_negative_or_huge_and_opens_nothing(life: Life) 
 def test_silence_is_no_error_rate_and_nobody_goes_down(life: Life) -> None:
     assert [value for _, _, value in life.during("provider_status", SILENT, ENDS) if value == 3] == []
     restarted, silent = life.latest["restarted"], life.latest["silent"]
+    of_its_last = 0.02 if life.dialect in COUNTING else 0.11  # some calls came after the look, and a gauge tells of 20
     for metric in ("provider_error_rate", "model_error_rate"):
         for labels, value in silent[metric].items():
             if value is not None:
-                assert value == pytest.approx(restarted[metric][labels], abs=0.02), labels
+                assert value == pytest.approx(restarted[metric][labels], abs=of_its_last), labels
     for labels, value in silent["provider_request_rate"].items():
         if value is not None:
             assert value == pytest.approx(restarted["provider_request_rate"][labels], rel=0.1)
