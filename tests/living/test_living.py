@@ -188,11 +188,11 @@ def _observed(life: Life, provider: str, at: float) -> list[float]:
 def test_costs_and_totals_are_what_the_counters_stand_at(dialect: str, lives: dict[str, Life]) -> None:
     life, price = lives[dialect], {(one.provider, one.model): one.usd for one in FLEET}
     for _, at, value in life.during("fleet_cost_usd", 0, ENDS):
-        assert value == pytest.approx(
-            sum(price[call.provider, call.model] for call in _counted(life, at) if not call.failed), abs=1e-5
-        )
+        paid = [price[call.provider, call.model] for call in _counted(life, at) if not call.failed]
+        # A gateway that has counted nothing yet may not have printed it either.
+        assert value == pytest.approx(sum(paid), abs=1e-5) or (value is None and not paid)
     for _, at, value in life.during("fleet_requests", 0, ENDS):
-        assert value == len(_counted(life, at))
+        assert value == len(_counted(life, at)) or (value is None and not _counted(life, at))
 
 
 def _counted(life: Life, at: float) -> list[Call]:
