@@ -29,7 +29,7 @@ run: $(VENV)/.runtime
 setup: $(VENV)/.development
 
 check: lint
-	$(PYTEST) --numprocesses $(CORES) -m "not service and not slow"
+	$(PYTEST) --numprocesses $(CORES) --hypothesis-profile check -m "not service and not slow"
 
 test: lint
 	$(PYTEST)

@@ -6,12 +6,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from bridge import logs
 from bridge.history.store import Store
 
-LONGEST_FIRST = ("tests/living/", "tests/service/", "tests/test_readme.py", "tests/demo/", "tests/grafana/")
-"""Where tests wait for the real thing: with several processes the others fill the time at the end."""
+LONGEST_FIRST = (
+    "tests/service/test_polling.py",
+    "tests/service/test_browser.py",
+    "tests/service/test_full_disk.py",
+    "tests/living/",
+    "tests/service/test_alerts.py",
+    "tests/service/",
+    "tests/history/test_traffic.py",
+    "tests/history/",
+    "tests/health/test_windows.py",
+    "tests/test_readme",
+    "tests/web/test_errors.py",
+)
+"""Files that take longest, as no file is shared between processes: the short ones fill the time at the end."""
 SLOW = (
     "tests/gateway/test_check.py::TestCommand",
     "tests/gateway/test_exposition.py::test_however",
@@ -37,6 +50,8 @@ SLOW = (
 )
 """Tests of seconds each, or that measure time and memory: they get the marker ``slow``, and make check goes without."""
 WEEK_SECONDS = 7 * 86_400.0
+
+settings.register_profile("check", max_examples=20)  # make test has hypothesis' own 100
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
