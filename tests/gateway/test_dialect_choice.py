@@ -53,6 +53,7 @@ def polled(
             assert poll(poller).outcome == outcome
         yield app.test_client()
         bridge.store.close()
+        poller._source._client.close()
 
 
 def logged(capfd: pytest.CaptureFixture[str], event: str) -> list[dict[str, Any]]:

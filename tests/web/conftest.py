@@ -87,6 +87,15 @@ def site(empty: Site) -> Site:
     return empty
 
 
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The history of ``site``, shared by tests that only ask, as no request changes anything."""
+    site = Site(tmp_path_factory.mktemp("lasting"))
+    tell_the_incident(site.log)
+    yield site
+    site.close()
+
+
 def tell_the_incident(log: Recorder) -> None:
     """Write the history of ``site`` down."""
     for number in range(5):

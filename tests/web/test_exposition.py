@@ -165,9 +165,9 @@ class TestOfTheGateway:
         models = {Key(f"provider-{n % 30}", f"model-{n}"): CircuitState.CLOSED for n in range(10_000)}
         exposition, large = Exposition(), view(snapshot(verdict("provider-0"), models=models))
         exposition.text(large)
-        began = time.perf_counter()
+        began = time.thread_time()
         assert len(exposition.text(large)) > 1_000_000
-        assert time.perf_counter() - began < 0.1
+        assert time.thread_time() - began < 0.1
 
 
 @pytest.fixture
@@ -224,12 +224,12 @@ class TestStateOfItself:
 
 
 def best_of(times: int, work: Callable[[], object]) -> float:
-    """The shortest time, in seconds."""
+    """The shortest time of this thread, in seconds."""
 
     def once() -> float:
-        began = time.perf_counter()
+        began = time.thread_time()
         work()
-        return time.perf_counter() - began
+        return time.thread_time() - began
 
     return min(once() for _ in range(times))
 
