@@ -35,6 +35,19 @@ LEVELS: Mapping[str, tuple[float, float]] = MappingProxyType(
 
 Only for the eye: what a status is made of is decided in ``bridge.health.score``.
 """
+WITHOUT_WORST = frozenset(
+    {
+        "provider_request_rate",
+        "provider_cost_usd",
+        "provider_circuits",
+        "model_request_rate",
+        "fleet_request_rate",
+        "fleet_requests",
+        "fleet_cost_usd",
+        "fleet_providers",
+    }
+)
+"""Metrics of which more is neither better nor worse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +73,11 @@ class Metric:
     def words(self) -> Mapping[int, str]:
         """What its numbers are called, for states; empty for quantities."""
         return {"circuit": CIRCUIT_WORDS, "status": STATUS_WORDS}.get(self.worst, {})
+
+    @property
+    def has_worst(self) -> bool:
+        """Whether its values are good or bad in themselves."""
+        return self.name not in WITHOUT_WORST
 
     @property
     def levels(self) -> tuple[float, float] | None:
@@ -111,6 +129,7 @@ TABLES: Mapping[str, str] = MappingProxyType(
         "circuits": "a row a circuit, worst first",
         "transitions": "what changed in the range, newest first",
         "explain": 'each number behind a verdict, as explain{provider="openai"}',
+        "freshness": "one row that says whether the data is fresh, stale (since when, why) or never read",
         "annotations": "what happened in the range, drawn over a panel of series; listed as a table",
     }
 )
@@ -120,6 +139,7 @@ TABLE_LABELS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "circuits": ("provider", "model", "state"),
         "transitions": ("provider", "model", "kind"),
         "explain": ("provider",),
+        "freshness": (),
         "annotations": ("provider", "model", "kind"),
     }
 )
