@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,25 +87,29 @@ def _named(raw: str, text: str, known: Collection[str]) -> _List | None:
     own = dict.fromkeys((raw, text, "".join(map(_unescape, _TOKEN.findall(raw)))))
     if itself := tuple(one for one in own if one in known):
         return _List(itself)
-    lists = [one for spelling in dict.fromkeys((raw, text)) for one in _lists(spelling, known)]
-    whole = (one for one in lists if not one.missing)
-    return next(whole, None) or next((one for one in lists if one.found or one.bracketed), None)
+    part = None
+    for one in (one for spelling in dict.fromkeys((raw, text)) for one in _lists(spelling, known)):
+        if not one.missing:
+            return one
+        if part is None and (one.found or one.bracketed):
+            part = one
+    return part
 
 
 def _lists(raw: str, known: Collection[str]) -> Iterable[_List]:
     """Every way to read a value as a list: those come first that are less likely to be something else."""
     if (names := _from_json(raw)) is not None:
         yield _sorted_out(names, known, bracketed=True)
-    inner = raw[1:-1]
+    if not known:
+        return
     if len(raw) >= 2 and raw[0] == raw[-1] and raw[0] in "\"'":
-        quote = raw[0]
-        names = [part.replace("\\" + quote, quote) for part in inner.split(f"{quote},{quote}")]
-        yield _sorted_out(names, known)
+        yield _in_quotes(raw, raw[0], known)
     if raw.startswith("{") and raw.endswith("}"):
-        yield _longest(inner, ",", known)
+        yield _longest(raw[1:-1], ",", known)
     if "|" in raw:
-        yield _sorted_out(["".join(map(_unescape, part)) for part in _split_list(raw)], known)
-        yield _longest(raw, "|", known)
+        escaped = _sorted_out(["".join(map(_unescape, part)) for part in _split_list(raw)], known)
+        bare = _longest(raw, "|", known)
+        yield from (escaped, bare) if raw.startswith("(") and raw.endswith(")") else (bare, escaped)
     if "," in raw:
         yield _longest(raw, ",", known)
 
@@ -121,6 +125,14 @@ def _from_json(raw: str) -> list[str] | None:
     return content if content and all(isinstance(one, str) for one in content) else None
 
 
+def _in_quotes(raw: str, quote: str, known: Collection[str]) -> _List:
+    """A list of quoted texts. Quotes in the texts are escaped, and nothing else."""
+    names = {quote + name.replace(quote, "\\" + quote) + quote: name for name in known}
+    written = _longest(raw, ",", names)
+    missing = (text.strip(quote).replace("\\" + quote, quote) for text in written.missing)
+    return _List(tuple(names[text] for text in written.found), tuple(missing))
+
+
 def _sorted_out(names: Iterable[str], known: Collection[str], *, bracketed: bool = False) -> _List:
     names = dict.fromkeys(names)
     found = tuple(name for name in names if name in known)
@@ -128,22 +140,37 @@ def _sorted_out(names: Iterable[str], known: Collection[str], *, bracketed: bool
 
 
 def _longest(raw: str, separator: str, known: Collection[str]) -> _List:
-    """A list of bare texts, each read as the longest one that exists. Linear in ``raw``."""
+    """A list of bare texts, from the left each the longest that exists; so that all of it does, where that can be.
+
+    Takes time linear in ``raw``.
+    """
     parts = raw.split(separator)
     longer = _tree(known, separator)
+    lengths = [_lengths(parts, place, longer, known) for place in range(len(parts))]
+    whole = [False] * len(parts) + [True]  # whether all exists from there on
+    for place in reversed(range(len(parts))):
+        whole[place] = any(whole[place + length] for length in lengths[place])
     names: list[str] = []
     place = 0
     while place < len(parts):
-        length, branch = 1, longer
-        for ahead in range(place, len(parts)):
-            if parts[ahead] not in branch:
-                break
-            branch = branch[parts[ahead]]
-            if _END in branch:
-                length = ahead + 1 - place
+        fitting = [length for length in lengths[place] if whole[place + length] or not whole[place]]
+        length = max(fitting, default=1)
         names.append(separator.join(parts[place : place + length]))
         place += length
     return _sorted_out(names, known)
+
+
+def _lengths(parts: Sequence[str], place: int, longer: Mapping[str | None, Any], known: Collection[str]) -> list[int]:
+    """How many parts those texts that exist are made of which begin at a place."""
+    found = [1] if parts[place] in known else []
+    branch = longer
+    for ahead in range(place, len(parts)):
+        if parts[ahead] not in branch:
+            break
+        branch = branch[parts[ahead]]
+        if _END in branch:
+            found.append(ahead + 1 - place)
+    return found
 
 
 def _tree(known: Collection[str], separator: str) -> dict[str | None, Any]:

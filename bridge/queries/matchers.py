@@ -1,4 +1,4 @@
-"""Conditions on labels: Prometheus' four operators, and a label's own text, which always matches.
+"""Conditions on labels, with Prometheus' four operators.
 
 Regular expressions come from anyone who can see a dashboard. They are RE2 (never Python's ``re``, which can be made
 to run for hours), and small: RE2 is linear in the text it reads, but compiling a few hundred characters of counted
@@ -77,8 +77,7 @@ class Matcher:
     """One condition on a label, with Prometheus' meaning and nothing of Grafana's.
 
     With ``=`` and ``!=`` the value is one literal text; with ``=~`` and ``!~`` it is an RE2 expression that must match
-    the whole label value (``.`` matches line breaks too, as in Prometheus 3). The expression's own text matches too
-    (``a+b``): names are written into it unescaped. Raises :class:`TargetError` for another
+    the whole label value (``.`` matches line breaks too, as in Prometheus 3). Raises :class:`TargetError` for another
     operator or an expression RE2 refuses.
     """
 
@@ -146,10 +145,7 @@ def _predicate(op: str, value: str) -> Callable[[str], bool]:
 
 @cached(LRUCache(maxsize=_REGEX_CACHE_SIZE), lock=threading.Lock())
 def _compiled(pattern: str) -> Callable[[str], bool]:
-    """Whether RE2 matches a whole text with the pattern, or the text is the pattern's own.
-
-    Raises :class:`TargetError` with RE2's own words.
-    """
+    """Whether RE2 matches a whole text with the pattern. Raises :class:`TargetError` with RE2's own words."""
     if len(pattern) > MAX_REGEX_CHARACTERS:
         raise regex_too_long()
     refuse_surrogates(pattern)
@@ -167,7 +163,7 @@ def _compiled(pattern: str) -> Callable[[str], bool]:
     # The same few providers come by in every series and at every refresh.
     @lru_cache(maxsize=_VERDICT_CACHE_SIZE)
     def accepts(value: str) -> bool:
-        return value == pattern or expression.fullmatch(value.encode(errors="replace")) is not None
+        return expression.fullmatch(value.encode(errors="replace")) is not None
 
     return accepts
 

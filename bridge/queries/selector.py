@@ -32,8 +32,8 @@ _BLANK = re.compile(r"\s*")
 _OPERATOR_WORD = re.compile(r"[=!~<>|]*")
 _QUOTE = re.compile(r"(?<!\\)(\\*+)([\"'])")
 _WORD = re.compile(r"\S*")
-_REST = re.compile(r"(?:\s*,)?\s*(?:(?P<end>\})|(?P<label>[a-zA-Z_][a-zA-Z0-9_]*)\s*[=!~<>|]+\s*(?P<quote>[\"']))")
-"""What follows a value: the selector's end, or another matcher. One without its comma is a mistake, and no name."""
+_REST = re.compile(r"(?:\s*,)?\s*\}|(?:\s*,\s*|\s+)[a-zA-Z_][a-zA-Z0-9_]*\s*[=!~<>]+\s*(?P<quote>[\"'])")
+"""What follows a value: the selector's end, or another matcher (one without its comma is a mistake, and no name)."""
 
 
 @dataclass(frozen=True, slots=True)
