@@ -17,6 +17,7 @@ from bridge.queries.series import Steps
 from bridge.queries.targets import Matcher, TargetError, matcher
 from bridge.queries.timerange import TimeRange, parse_count, parse_range, url_time
 from bridge.web.asks import EXAMPLE, ask, kind_of
+from bridge.web.compression import decompressed
 from bridge.web.errors import HINTS, ApiError
 
 MAX_TARGETS = 100
@@ -29,6 +30,9 @@ MAX_ECHO_BYTES = 4_096
 """An annotation is echoed in each of its events, so a large one would multiply."""
 MAX_NAME_CHARACTERS = 200
 SHORT_BODY_DIGITS = 5
+UNUSUAL = ("HTTP_TRANSFER_ENCODING", "HTTP_CONTENT_ENCODING")
+"""Headers of bodies that are not what comes over the wire."""
+GZIP = ("gzip", "x-gzip")
 _BODY = "bridge.body"
 """Where a request's environment keeps its body once it was read."""
 EXAMPLE_ANNOTATION = '{"range": {"from": "now-6h", "to": "now"}, "annotation": {"query": "circuit"}}'
@@ -46,7 +50,7 @@ class AnnotationRequest:
 def short_body(environ: dict[str, Any]) -> bytes:
     """A body of usual size, read at once; empty for every other: nothing is read of that, unless it breaks off."""
     length = environ.get("CONTENT_LENGTH", "")
-    usual = 1 <= len(length) <= SHORT_BODY_DIGITS and length.isdecimal() and "HTTP_TRANSFER_ENCODING" not in environ
+    usual = 1 <= len(length) <= SHORT_BODY_DIGITS and length.isdecimal() and environ.keys().isdisjoint(UNUSUAL)
     if not usual:
         return b""
     body: bytes = environ["wsgi.input"].read(int(length))
@@ -57,13 +61,30 @@ def short_body(environ: dict[str, Any]) -> bytes:
 
 
 def whole_body(request: HttpRequest) -> bytes:
-    """The request's body.
+    """The request's body, decompressed.
 
-    Raises ApiError 413, or its like of the framework's own, for one that is too large, and 400 for one that breaks off.
+    Raises ApiError 413, or its like of the framework's own, for one that is too large, 415 for an encoding other than
+    gzip, and 400 for one that breaks off.
     """
     body: bytes | None = request.environ.get(_BODY)
     if body is None:
-        body = request.environ[_BODY] = _any_body(request)
+        body = request.environ[_BODY] = _decoded(request)
+    return body
+
+
+def _decoded(request: HttpRequest) -> bytes:
+    encoding = request.headers.get("Content-Encoding", "").strip().lower()
+    if encoding in ("", "identity"):
+        return _any_body(request)
+    if encoding not in GZIP:
+        raise ApiError(415, f"the body's Content-Encoding {encoding[:40]!r} is not read", HINTS[415])
+    sent = _any_body(request)
+    try:
+        body = decompressed(sent, request.max_content_length or 0) if sent else sent
+    except ValueError as error:
+        raise ApiError(400, f"the body is not gzip: {error}", HINTS[400]) from None
+    if body is None:
+        raise ApiError(413, "413 Request Entity Too Large", HINTS[413])
     return body
 
 
