@@ -19,7 +19,7 @@ from bridge.queries.series import Recorded, Series, Steps, current
 from bridge.queries.tables import Table
 from bridge.queries.targets import Matcher, Target, TargetError, parse
 from bridge.queries.timerange import TimeRange
-from bridge.queries.unknown import unknown_labels, unknown_names
+from bridge.queries.unknown import unknown
 from bridge.queries.view import View
 from bridge.queries.vocabulary import Vocabulary
 from bridge.queries.worst import worst
@@ -124,37 +124,42 @@ def _answer_one(
     if ask.annotation:
         return Answer(ask, table=_annotations(ask, request, vocabulary, view, store), notices=notices)
     target = ask.choice.of(parse(ask.text, vocabulary.known))
+    if target.worst is not None and target.metric in TABLES:
+        raise TargetError(f"worst takes a metric, and {target.metric} is a table", "ask for the table as it is")
     if target.metric == EVERY_KIND:
         return Answer(ask, table=_annotations(ask, request, vocabulary, view, store), notices=notices)
     filters = vocabulary.filters_on(labels_of(target.metric), request.filters)
     if target.metric in TABLES:
         table = _table(target, filters, request, view, store)
-        notices += unknown_labels(target, request.filters, answered=bool(table.rows))
-        notices += unknown_names(target, request.filters, vocabulary, answered=bool(table.rows))
+        notices += unknown(target, request.filters, vocabulary, answered=bool(table.rows))
         if len(table.rows) > MAX_TABLE_ROWS:
             notices = (*notices, f"only the first {MAX_TABLE_ROWS} of {len(table.rows)} rows are shown")
             table = Table(table.name, table.columns, table.rows[:MAX_TABLE_ROWS])
         return Answer(ask, table=table, notices=notices)
     wanted = metric(target.metric)
-    if recorded is None:
-        series = current(view, wanted, target, filters)
-    else:
-        told = len(recorded.troubles)
-        series = recorded.series(wanted, target, filters)
-        notices = (*notices, *dict.fromkeys(recorded.troubles[told:]))
-    if target.worst is not None:
-        series = worst(target.worst, series, wanted)
-    unknown = unknown_labels(target, request.filters, answered=bool(series))
-    unknown += unknown_names(
-        target, request.filters, vocabulary, answered=bool(series), seen=[it.labels for it in series]
-    )
-    notices += unknown
+    series, troubles = _series(target, wanted, filters, view, recorded)
+    seen = [one.labels for one in series]
+    absent = unknown(target, request.filters, vocabulary, answered=bool(series), seen=seen)
+    notices = (*notices, *troubles, *absent)
     if ask.as_table:
         return Answer(ask, table=tables.of_series(wanted, series), notices=notices)
     answered = [SeriesAnswer(target.name(one.labels), one, wanted) for one in series]
-    if not answered and unknown and ask.ref_id is not None:
+    if not answered and absent and ask.ref_id is not None:
         answered = [SeriesAnswer(ask.text, NO_POINTS, wanted)]  # a panel shows notices of a series alone
     return Answer(ask, series=answered, notices=notices)
+
+
+def _series(
+    target: Target, wanted: Metric, filters: Sequence[Matcher], view: View, recorded: Recorded | None
+) -> tuple[list[Series], Sequence[str]]:
+    """A metric's series, and what the remote history did not answer of them."""
+    if recorded is None:
+        series, troubles = current(view, wanted, target, filters), []
+    else:
+        told = len(recorded.troubles)
+        series = recorded.series(wanted, target, filters)
+        troubles = list(dict.fromkeys(recorded.troubles[told:]))
+    return (series if target.worst is None else worst(target.worst, series, wanted)), troubles
 
 
 def _annotations(ask: Ask, request: Request, vocabulary: Vocabulary, view: View, store: Store) -> Table:
@@ -171,8 +176,6 @@ def _table(target: Target, filters: Sequence[Matcher], request: Request, view: V
         let_through = all(matcher.matches(labels) for matcher in filters if matcher.label in labels)
         return let_through and target.matches(labels)
 
-    if target.worst is not None:
-        raise TargetError(f"worst takes a metric, and {target.metric} is a table", "ask for the table as it is")
     if target.metric == "transitions":
         span = request.span or TimeRange(view.now - EVENTS_WITHOUT_RANGE_SECONDS, view.now)
         return tables.transitions(store.events(span.start, span.end), wanted)

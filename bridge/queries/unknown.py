@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from bridge.queries.catalog import METRICS, TABLE_LABELS, labels_of
 from bridge.queries.forms import literals
@@ -15,44 +15,49 @@ LABELS = frozenset().union(*(one.labels for one in METRICS.values()), *TABLE_LAB
 NAMES_SHOWN = 3
 
 
-def unknown_labels(target: Target, filters: Iterable[Matcher], *, answered: bool) -> tuple[str, ...]:
-    """Labels of the target that its metric lacks, where nothing is ``answered``, and of filters that nothing has."""
-    known = labels_of(target.metric)
-    has = f"what it has: {', '.join(known)}" if known else "it has none"
-    lacking = () if answered else (one.label for one in target.matchers if one.label not in known)
-    return (
-        *(f"{target.metric} has no label {label!r}; {has}" for label in dict.fromkeys(lacking)),
-        *(
-            f"the filter on {shown(label)} is left out: nothing has such a label"
-            for label in dict.fromkeys(one.label for one in filters if one.label not in LABELS)
-        ),
-    )
-
-
-def unknown_names(
+def unknown(
     target: Target,
-    filters: Iterable[Matcher],
+    filters: Sequence[Matcher],
     vocabulary: Vocabulary,
     *,
     answered: bool,
     seen: Sequence[Mapping[str, str]] = (),
 ) -> tuple[str, ...]:
-    """Texts that are asked for by name and that no label has, nor any of the label sets that were ``seen``."""
-    labels = labels_of(target.metric)
-    told: list[str] = []
-    for one in (*target.matchers, *filters):
+    """What a target and the ad-hoc filters ask for that is not there, a line each.
+
+    ``answered``: there is a series or a row for it all the same; ``seen`` are the label sets of those series.
+    """
+    lacking = () if answered else _labels_lacking(target)
+    nowhere = dict.fromkeys(one.label for one in filters if one.label not in LABELS)
+    left_out = (f"the filter on {shown(label)} is left out: nothing has such a label" for label in nowhere)
+    names = _names_of_nobody((*target.matchers, *filters), labels_of(target.metric), vocabulary, answered, seen)
+    return tuple(dict.fromkeys((*lacking, *left_out, *names)))
+
+
+def _labels_lacking(target: Target) -> Iterator[str]:
+    known = labels_of(target.metric)
+    has = f"what it has: {', '.join(known)}" if known else "it has none"
+    return (f"{target.metric} has no label {one.label!r}; {has}" for one in target.matchers if one.label not in known)
+
+
+def _names_of_nobody(
+    matchers: Iterable[Matcher],
+    labels: Collection[str],
+    vocabulary: Vocabulary,
+    answered: bool,
+    seen: Sequence[Mapping[str, str]],
+) -> Iterator[str]:
+    """Texts that are asked for and that no such label has."""
+    for one in matchers:
         if one.op not in ("=", "=~") or one.label not in labels:
             continue
-        names = {one.value} if one.op == "=" else literals(one.value)
         known = vocabulary.known(one.label)
+        names = {one.value} if one.op == "=" else literals(one.value)
         if names is None:
             if not answered and not any(one.matches({one.label: text}) for text in known):
-                told.append(f"no {one.label} matches {shown(one.value)}")
-            continue
-        missing = sorted(names - {""} - {its.get(one.label, "") for its in seen}.union(known))
-        if missing:
-            told.append(f"there is no {one.label} {_named(missing, known)}")
-    return tuple(dict.fromkeys(told))
+                yield f"no {one.label} matches {shown(one.value)}"
+        elif missing := sorted(names - {""} - {its.get(one.label, "") for its in seen}.union(known)):
+            yield f"there is no {one.label} {_named(missing, known)}"
 
 
 def _named(missing: Sequence[str], known: Iterable[str]) -> str:
