@@ -13,6 +13,8 @@ from bridge.queries.vocabulary import Vocabulary
 LABELS = frozenset().union(*(one.labels for one in METRICS.values()), *TABLE_LABELS.values())
 """Every label that anything has."""
 NAMES_SHOWN = 3
+MOST_COMPARED = 1_000
+"""Of more names the nearest is not looked for: that takes a while."""
 
 
 def unknown(
@@ -60,10 +62,10 @@ def _names_of_nobody(
             yield f"there is no {one.label} {_named(missing, known)}"
 
 
-def _named(missing: Sequence[str], known: Iterable[str]) -> str:
+def _named(missing: Sequence[str], known: Collection[str]) -> str:
     """Some names, and the known one that a single one is most like."""
     if len(missing) == 1:
-        close = nearest(missing[0], known)
+        close = nearest(missing[0], known) if len(known) <= MOST_COMPARED else None
         return shown(missing[0]) + (f"; did you mean {shown(close)}?" if close else "")
     more = f" and {len(missing) - NAMES_SHOWN} more" if len(missing) > NAMES_SHOWN else ""
     return ", ".join(map(shown, missing[:NAMES_SHOWN])) + more

@@ -60,14 +60,18 @@ class Vocabulary:
 
     def by_status(self, condition: Matcher) -> Matcher:
         """A condition on the status as one on the provider: who has it now. Of who left it is unknown."""
-        snapshot = self._view.snapshot
-        words = {verdict.provider: self._view.status(verdict).word for verdict in snapshot.verdicts} if snapshot else {}
+        words = self._statuses
         accepted = {word for word in WORDS["status"] if condition.matches({"status": word})}
         if "unknown" in accepted:
             op, named = "!=", [provider for provider, word in words.items() if word not in accepted]
         else:
             op, named = "=", [provider for provider, word in words.items() if word in accepted]
         return Matcher("provider", *one_of(op, named or [""]))
+
+    @cached_property
+    def _statuses(self) -> dict[str, str]:
+        snapshot = self._view.snapshot
+        return {one.provider: self._view.status(one).word for one in snapshot.verdicts} if snapshot else {}
 
     @cached_property
     def _present(self) -> list[dict[str, str]]:
