@@ -43,7 +43,7 @@ class _List:
 
 def is_plain(raw: str) -> bool:
     """True for a value that means the same whatever label texts exist."""
-    return _PLAIN.fullmatch(raw) is not None
+    return raw in WILDCARDS or _PLAIN.fullmatch(raw) is not None
 
 
 def in_prometheus_terms(op: str, raw: str, quote: str = '"', known: Collection[str] = ()) -> tuple[str, str]:

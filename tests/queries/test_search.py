@@ -192,6 +192,11 @@ class TestWhoLeft:
         assert "gone 100" in found
         assert "gone 099" not in found
 
+    def test_who_is_present_is_known_where_the_log_cannot_be_read(self, later: Vocabulary, store: Store) -> None:
+        with store.database.transaction() as connection:
+            connection.execute("DROP VIEW counted_events")
+        assert later.values("provider") == ["a", "z"]
+
     def test_departures_are_read_once_and_new_ones_are_seen(self, later: Vocabulary, store: Store) -> None:
         now = T0 + 901
         Recorder(store).good(snapshot(now, [verdict("a")]), Event(now, "roster", "z", "", "present", "absent", ""))

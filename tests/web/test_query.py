@@ -58,6 +58,18 @@ class TestTargets:
         assert [column["text"] for column in table["columns"]] == ["Time", "provider", "Value"]
         assert sorted(table["rows"]) == [[LAST, "groq", 25.0], [LAST, "openai", 98.9], [LAST, "openrouter", 86.0]]
 
+    def test_a_column_called_value_says_what_it_is_called_and_codes_have_words_beside_them(self, site: Site) -> None:
+        """Grafana would head it by the name of the table, or by the target's letter."""
+        [table] = site.query({"target": "explain", "type": "table", "refId": "A"})
+        titles = [column["text"] for column in table["columns"]]
+        value = table["columns"][titles.index("Value")]
+        assert value["displayName"] == "Value"
+        rows = [dict(zip(titles, row, strict=True)) for row in table["rows"]]
+        of_groq = {row["What"]: (row["Value"], row["State"]) for row in rows if row["Provider"] == "groq"}
+        assert of_groq["status"] == (3.0, "down")
+        assert of_groq["circuit llama-3.1-8b"] == (1.0, "OPEN")
+        assert of_groq["error rate"] == (None, "")
+
     def test_a_table_is_a_table_whatever_type_is_asked_for(self, site: Site) -> None:
         [table] = site.query({"target": "providers", "type": "timeserie"})
         assert (table["type"], len(table["rows"])) == ("table", 3)
