@@ -18,6 +18,7 @@ from bridge.polling.election import Candidate
 from bridge.queries.cache import AnswerCache
 from bridge.queries.trend import TrendCache
 from bridge.queries.view import View
+from bridge.queries.vocabulary import Vocabulary
 from bridge.settings import Settings
 from bridge.web.counts import OwnMetrics
 from bridge.web.exposition import Exposition
@@ -58,6 +59,10 @@ class Bridge:
         """What is known now, the same in every worker."""
         now = self.clock()
         return View(now.wall, self.store.state(now.wall), self.settings.stale_after_seconds, now)
+
+    def vocabulary(self, view: View) -> Vocabulary:
+        """The label texts that exist at that moment."""
+        return Vocabulary(view, self.store)
 
 
 def current_bridge() -> Bridge:

@@ -22,8 +22,9 @@ from bridge.history.codec import Floats, PollLayout
 from bridge.history.columns import GAP_INTERVALS, Columns
 from bridge.history.epochs import Epoch
 from bridge.history.latest import Latest
+from bridge.history.leavers import Leavers
 from bridge.history.spare import Spare
-from bridge.model import Event, Moment, Poll, Snapshot
+from bridge.model import Event, Key, Moment, Poll, Snapshot
 
 __all__ = ["Latest", "Store", "Unwritten"]
 
@@ -54,6 +55,7 @@ class Store:
         self._place = place.Place(data_dir)
         self.database = self._place.open()
         self.history = History(self.database)
+        self._leavers = Leavers(self.database)
         self.spare = Spare(data_dir)
         self._retention_seconds = retention_seconds
         self._cached: Latest | None = None
@@ -202,6 +204,13 @@ class Store:
         """The same from where every outage began that lasted at ``start``; ``out`` are the states they consist of."""
         connection = self.database.connection()
         return events.from_state(connection, events.unrest_began(connection, start, kind, out), end, kind)
+
+    def leavers(self, now: float) -> dict[Key, float]:
+        """Who left within the retention, and when, newest first; a whole provider has an empty model.
+
+        Whether one has come back is for the newest snapshot to say.
+        """
+        return self._leavers.since(now - self._retention_seconds)
 
     # Writing
 

@@ -18,7 +18,7 @@ from bridge.history.store import Store
 from bridge.model import Event, Key
 from bridge.queries.outages import OUT, Outage, Reach, outages
 from bridge.queries.selection import Selection
-from bridge.queries.targets import Matcher
+from bridge.queries.targets import Known, Matcher, nothing
 from bridge.queries.timerange import TimeRange
 from bridge.queries.view import View, clock, duration
 
@@ -59,16 +59,23 @@ class Annotation:
 
 
 def annotate(
-    query: str, span: TimeRange, view: View, store: Store, *, kept_since: float, filters: Sequence[Matcher] = ()
+    query: str,
+    span: TimeRange,
+    view: View,
+    store: Store,
+    *,
+    kept_since: float,
+    filters: Sequence[Matcher] = (),
+    known: Known = nothing,
 ) -> list[Annotation]:
     """Everything the query picks that overlaps the range, and nothing else; by the time it began.
 
     An outage that lasts ends at the end of the range, or now if that is earlier. ``kept_since`` is the time before
     which events may have been pruned: an outage whose beginning is no longer recorded is drawn from then at most.
-    ``filters`` narrow what the query picks; one on a label that an event lacks is not asked. Raises TargetError for a
-    query that cannot be read.
+    ``filters`` narrow what the query picks; one on a label that an event lacks is not asked. ``known`` gives the texts
+    that exist of a label. Raises TargetError for a query that cannot be read.
     """
-    selection = Selection(query, filters)
+    selection = Selection(query, filters, known)
     if span.start > view.now:
         return []
     scene = _Scene(selection, TimeRange(span.start, min(span.end, view.now)), view, store, kept_since)

@@ -6,24 +6,32 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from bridge.history.remote import RemoteHistory
 from bridge.history.store import Store
 from bridge.queries import tables
 from bridge.queries.annotations import annotate
-from bridge.queries.catalog import TABLES, Metric, metric
+from bridge.queries.catalog import TABLES, Metric, labels_of, metric
 from bridge.queries.payloads import NOTHING_CHOSEN, Choice
 from bridge.queries.selection import EVERY_KIND
 from bridge.queries.series import Recorded, Series, Steps, current
 from bridge.queries.tables import Table
 from bridge.queries.targets import Matcher, Target, TargetError, parse
 from bridge.queries.timerange import TimeRange
+from bridge.queries.unknown import unknown
 from bridge.queries.view import View
+from bridge.queries.vocabulary import Vocabulary
+from bridge.queries.worst import worst
 
 EVENTS_WITHOUT_RANGE_SECONDS = 86_400.0
 MAX_TABLE_ROWS = 20_000
 AS_OF_NOW = "as of now, not of the range's end"
 MAX_SECONDS = 10.0
 """After it no further target of a request is begun: whoever waits for the answer has had enough by then."""
+
+
+NO_POINTS = Series({}, np.empty(0), np.empty(0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +59,8 @@ class Request:
     filters: tuple[Matcher, ...] = ()
     relative: bool = False
     """True when the span was given relative to now."""
+    notices: tuple[str, ...] = ()
+    """What was asked for and is left out of all answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +98,7 @@ def recorded_for(request: Request, view: View, store: Store, remote: RemoteHisto
 def answer(request: Request, view: View, store: Store, recorded: Recorded | None) -> list[Answer]:
     """Answer every target, in order. A bad one gets its error; raises TargetError when there is no good one."""
     answers: list[Answer] = []
+    vocabulary = Vocabulary(view, store)
     started = time.monotonic()
     for ask in request.asks:
         try:
@@ -98,7 +109,7 @@ def answer(request: Request, view: View, store: Store, recorded: Recorded | None
                 )
             if ask.mistake is not None:
                 raise ask.mistake
-            answers.append(_answer_one(ask, request, view, store, recorded))
+            answers.append(_answer_one(ask, request, vocabulary, view, store, recorded))
         except TargetError as error:
             answers.append(Answer(ask, error=error))
     errors = [one.error for one in answers if one.error is not None]
@@ -107,49 +118,71 @@ def answer(request: Request, view: View, store: Store, recorded: Recorded | None
     return answers
 
 
-def _answer_one(ask: Ask, request: Request, view: View, store: Store, recorded: Recorded | None) -> Answer:
-    notices = (view.trouble,) if view.trouble else ()
+def _answer_one(
+    ask: Ask, request: Request, vocabulary: Vocabulary, view: View, store: Store, recorded: Recorded | None
+) -> Answer:
+    notices = (*((view.trouble,) if view.trouble else ()), *request.notices)
     if ask.annotation:
-        return Answer(ask, table=_annotations(ask, request, view, store), notices=notices)
-    target = ask.choice.of(parse(ask.text))
+        return Answer(ask, table=_annotations(ask, request, vocabulary, view, store), notices=notices)
+    target = ask.choice.of(parse(ask.text, vocabulary.known))
+    if target.worst is not None and target.metric in TABLES:
+        raise TargetError(f"worst takes a metric, and {target.metric} is a table", "ask for the table as it is")
     if target.metric == EVERY_KIND:
-        return Answer(ask, table=_annotations(ask, request, view, store), notices=notices)
+        return Answer(ask, table=_annotations(ask, request, vocabulary, view, store), notices=notices)
+    filters = vocabulary.filters_on(labels_of(target.metric), request.filters)
     if target.metric in TABLES:
-        table = _table(target, request, view, store)
+        table = _table(target, filters, request, view, store)
+        notices += unknown(target, request.filters, vocabulary, answered=bool(table.rows))
         if len(table.rows) > MAX_TABLE_ROWS:
             notices = (*notices, f"only the first {MAX_TABLE_ROWS} of {len(table.rows)} rows are shown")
             table = Table(table.name, table.columns, table.rows[:MAX_TABLE_ROWS])
         return Answer(ask, table=table, notices=notices)
     wanted = metric(target.metric)
-    if recorded is None or ask.as_table:
-        series = current(view, wanted, target, request.filters)
-    else:
-        told = len(recorded.troubles)
-        series = recorded.series(wanted, target, request.filters)
-        notices = (*notices, *dict.fromkeys(recorded.troubles[told:]))
+    series, troubles = _series(target, wanted, filters, view, None if ask.as_table else recorded)
+    seen = [one.labels for one in series]
+    absent = unknown(target, request.filters, vocabulary, answered=bool(series), seen=seen)
+    notices = (*notices, *troubles, *absent)
     if ask.as_table:
         if request.span is not None and request.span.end < view.now - view.stale_after_seconds:
             notices = (*notices, AS_OF_NOW)
         return Answer(ask, table=tables.of_series(wanted, series), notices=notices)
-    return Answer(ask, series=[SeriesAnswer(target.name(one.labels), one, wanted) for one in series], notices=notices)
+    answered = [SeriesAnswer(target.name(one.labels), one, wanted) for one in series]
+    if not answered and absent and ask.ref_id is not None:
+        answered = [SeriesAnswer(ask.text, NO_POINTS, wanted)]  # a panel shows notices of a series alone
+    return Answer(ask, series=answered, notices=notices)
 
 
-def _annotations(ask: Ask, request: Request, view: View, store: Store) -> Table:
+def _series(
+    target: Target, wanted: Metric, filters: Sequence[Matcher], view: View, recorded: Recorded | None
+) -> tuple[list[Series], Sequence[str]]:
+    """A metric's series, and what the remote history did not answer of them."""
+    if recorded is None:
+        series, troubles = current(view, wanted, target, filters), []
+    else:
+        told = len(recorded.troubles)
+        series = recorded.series(wanted, target, filters)
+        troubles = list(dict.fromkeys(recorded.troubles[told:]))
+    return (series if target.worst is None else worst(target.worst, series, wanted)), troubles
+
+
+def _annotations(ask: Ask, request: Request, vocabulary: Vocabulary, view: View, store: Store) -> Table:
     """Annotations as a table: drawn over a panel, but where they are asked for as a table."""
     span = request.span or TimeRange(max(0.0, view.now - EVENTS_WITHOUT_RANGE_SECONDS), view.now)
     kept_since = view.now - store.retention_seconds
-    filters = (*request.filters, *ask.choice.matchers)
-    found = annotate(ask.text, span, view, store, kept_since=kept_since, filters=filters)
+    filters = (*vocabulary.filters_on(labels_of(EVERY_KIND), request.filters), *ask.choice.matchers)
+    found = annotate(ask.text, span, view, store, kept_since=kept_since, filters=filters, known=vocabulary.known)
     return tables.of_annotations(found, tooltips=ask.annotation or not ask.as_table)
 
 
-def _table(target: Target, request: Request, view: View, store: Store) -> Table:
+def _table(target: Target, filters: Sequence[Matcher], request: Request, view: View, store: Store) -> Table:
     def wanted(labels: Mapping[str, str]) -> bool:
-        let_through = all(matcher.matches(labels) for matcher in request.filters if matcher.label in labels)
+        let_through = all(matcher.matches(labels) for matcher in filters if matcher.label in labels)
         return let_through and target.matches(labels)
 
     if target.metric == "transitions":
         span = request.span or TimeRange(view.now - EVENTS_WITHOUT_RANGE_SECONDS, view.now)
         return tables.transitions(store.events(span.start, span.end), wanted)
+    if target.metric == "freshness":
+        return tables.freshness(view)
     table = {"providers": tables.providers, "circuits": tables.circuits, "explain": tables.explain}[target.metric]
     return table(view, wanted)

@@ -72,7 +72,9 @@ def canonical(request: Request, view: View, recorded: Recorded | None) -> Hashab
     now = moment(view)
     if now is None:
         return None
-    asked = request.asks, request.filters, request.steps, now if recorded is None else recorded.extent()
+    by_now = recorded is None or any(one.label == "status" for one in request.filters)
+    moments = now if by_now else None, None if recorded is None else recorded.extent()
+    asked = request.asks, request.filters, request.notices, request.steps, *moments
     return short(repr(asked).encode())
 
 

@@ -129,6 +129,7 @@ TABLES: Mapping[str, str] = MappingProxyType(
         "circuits": "a row a circuit, worst first",
         "transitions": "what changed in the range, newest first",
         "explain": 'each number behind a verdict, as explain{provider="openai"}',
+        "freshness": "one row that says whether the data is fresh, stale (since when, why) or never read",
         "annotations": "what happened in the range, drawn over a panel of series; listed as a table",
     }
 )
@@ -138,6 +139,7 @@ TABLE_LABELS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "circuits": ("provider", "model", "state"),
         "transitions": ("provider", "model", "kind"),
         "explain": ("provider",),
+        "freshness": (),
         "annotations": ("provider", "model", "kind"),
     }
 )

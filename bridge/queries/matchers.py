@@ -1,4 +1,4 @@
-"""Conditions on labels: Prometheus' four operators, and all of Grafana's ways to write a value turned into them.
+"""Conditions on labels, with Prometheus' four operators.
 
 Regular expressions come from anyone who can see a dashboard. They are RE2 (never Python's ``re``, which can be made
 to run for hours), and small: RE2 is linear in the text it reads, but compiling a few hundred characters of counted
@@ -8,19 +8,22 @@ repetition can take it seconds.
 from __future__ import annotations
 
 import re
-import string
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 import re2
 from cachetools import LRUCache, cached
 
+from bridge.queries.forms import in_prometheus_terms, listed, literals
+
 OPERATORS = ("=", "!=", "=~", "!~")
 MAX_TEXT_CHARACTERS = 65_536
 MAX_REGEX_CHARACTERS = 2_000
 """Of all regular expressions of one target together. Lists of plain texts, however long, do not count."""
+Known = Callable[[str], Collection[str]]
+"""The texts that exist of a label, for who reads a list of some."""
 LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 EXAMPLE_OPERATOR = (
     'labels are compared with = (is), != (is not), =~ (matches) or !~ (does not match), like {provider="openai"}'
@@ -36,6 +39,11 @@ _SHOWN_CHARACTERS = 60
 _EXAMPLE_REGEX = (
     r'write it like provider_health_score{provider=~"openai|groq.*"} (RE2 syntax, matching the whole value)'
 )
+
+
+def nothing(_label: str) -> Collection[str]:
+    """Knows of no text."""
+    return ()
 
 
 class TargetError(ValueError):
@@ -91,11 +99,12 @@ def regex_characters(op: str, value: str) -> int:
     return len(value) if op in ("=~", "!~") and literals(value) is None else 0
 
 
-def matcher(label: str, op: str, value: str) -> Matcher:
+def matcher(label: str, op: str, value: str, known: Known = nothing) -> Matcher:
     """Build a matcher from outside the language: an ad-hoc filter, a query parameter.
 
     With ``=`` and ``!=`` the value is taken as it is, whatever it looks like; with ``=~`` and ``!~`` it is a regular
-    expression or one of Grafana's forms (``{a,b}``, ``*``). Raises :class:`TargetError` (without a position).
+    expression or one of Grafana's forms (``{a,b}``, ``*``), read by the label texts that are known. Raises
+    :class:`TargetError` (without a position).
     """
     try:
         refuse_surrogates(label)
@@ -110,7 +119,7 @@ def matcher(label: str, op: str, value: str) -> Matcher:
             f"a value has at most {MAX_TEXT_CHARACTERS:,} characters",
         )
     if op in ("=~", "!~"):
-        op, value = in_prometheus_terms(op, value)
+        op, value = in_prometheus_terms(op, value, known=known(label))
     return Matcher(label, op, value)
 
 
@@ -121,91 +130,6 @@ def any_of(label: str, values: Collection[str]) -> Matcher:
     return matcher(label, "=~", listed(values))
 
 
-def listed(values: Iterable[str]) -> str:
-    """The regular expression of a list of texts of which each stands for itself."""
-    return "|".join(value.translate(_REGEX_ESCAPES) for value in values)
-
-
-# Values: from what stands between the quotes to Prometheus' terms, and back.
-
-_AS_REGEX = {"=": "=~", "!=": "!~", "=~": "=~", "!~": "!~"}
-_TOKEN = re.compile(r"\\?.", re.DOTALL)
-"""An escaped character with its backslash, or a bare character."""
-_METACHARACTERS = frozenset("\\^$*+?.()|[]{}")
-_REGEX_ESCAPES = str.maketrans({c: "\\" + c for c in _METACHARACTERS})
-_VALUE_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
-_PUNCTUATION = frozenset(string.punctuation)
-
-
-def in_prometheus_terms(op: str, raw: str) -> tuple[str, str]:
-    """The operator and value that mean in Prometheus what ``op`` and ``raw`` mean here.
-
-    A list or a wildcard turns ``=`` into ``=~``; a single value stays with ``=`` and is unescaped.
-    """
-    if raw in ("*", ".*"):
-        return _AS_REGEX[op], ".*"
-    if raw.startswith("{") and raw.endswith("}") and "," in raw:
-        parts = raw[1:-1].split(",")
-    elif op in ("=~", "!~"):
-        return op, raw
-    else:
-        parts = ["".join(map(_unescape, part)) for part in _split_list(raw)]
-        if len(parts) == 1:
-            return op, parts[0]
-    return _AS_REGEX[op], "|".join(part.translate(_REGEX_ESCAPES) for part in parts)
-
-
-def _split_list(raw: str) -> list[list[str]]:
-    """The parts, as tokens, of ``(a|b)`` or ``a|b``; one part when it is no list."""
-    tokens: list[str] = _TOKEN.findall(raw)
-    if "|" not in tokens:
-        return [tokens]
-    if tokens[0] == "(" and tokens[-1] == ")":
-        tokens = tokens[1:-1]
-    parts: list[list[str]] = [[]]
-    for token in tokens:
-        if token == "|":
-            parts.append([])
-        else:
-            parts[-1].append(token)
-    return parts
-
-
-def _unescape(token: str) -> str:
-    """What a token stands for as text: escaped punctuation is itself, and a backslash before a letter stays."""
-    if len(token) == 1:
-        return token
-    if token[1] in _PUNCTUATION:
-        return token[1]
-    return {"\\n": "\n", "\\t": "\t"}.get(token, token)
-
-
-def literals(pattern: str) -> frozenset[str] | None:
-    """All that an expression matches where it is no more than a list of escaped texts, else ``None``.
-
-    That is what Grafana makes of a variable. Looking one up is quicker than RE2 and needs no limit on its size.
-    """
-    parts = _split_list(pattern)
-    for token in (token for part in parts for token in part):
-        # Bare, it means more than itself; escaped and still two characters, it is a class like \d or an error.
-        if token in _METACHARACTERS or len(_unescape(token)) == 2:
-            return None
-    return frozenset("".join(map(_unescape, part)) for part in parts)
-
-
-def quoted(value: str) -> str:
-    """A label value as it stands between double quotes.
-
-    That is as Prometheus escapes it, but for the rare value that would be read as a list or a wildcard: what makes it
-    look like one is escaped too, so that it stands for itself.
-    """
-    text = value.translate(_VALUE_ESCAPES)
-    if in_prometheus_terms("=", text) == ("=", value):
-        return text
-    text = text.replace("|", "\\|")
-    return "\\" + text if text[0] in "*.{" else text
-
-
 def _predicate(op: str, value: str) -> Callable[[str], bool]:
     """The test that a matcher does on a label's value."""
     if op == "=":
@@ -214,8 +138,8 @@ def _predicate(op: str, value: str) -> Callable[[str], bool]:
         return lambda found: found != value
     if op not in ("=~", "!~"):
         raise TargetError(f"unknown operator {shown(op)}", EXAMPLE_OPERATOR)
-    listed = literals(value)
-    accepts = _compiled(value) if listed is None else listed.__contains__
+    texts = literals(value)
+    accepts = _compiled(value) if texts is None else texts.__contains__
     return accepts if op == "=~" else lambda found: not accepts(found)
 
 

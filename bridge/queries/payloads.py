@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from bridge.queries.catalog import CIRCUIT_WORDS, labels_of
-from bridge.queries.matchers import in_prometheus_terms, literals
-from bridge.queries.search import values
-from bridge.queries.selection import KINDS
-from bridge.queries.targets import MAX_LEGEND_CHARACTERS, Matcher, Target, TargetError, any_of, parse
-from bridge.queries.view import View
+from bridge.queries.catalog import labels_of
+from bridge.queries.forms import in_prometheus_terms, is_plain, literals
+from bridge.queries.targets import (
+    MAX_LEGEND_CHARACTERS,
+    Known,
+    Matcher,
+    Target,
+    TargetError,
+    any_of,
+    nothing,
+    parse,
+)
+from bridge.queries.vocabulary import Vocabulary
 
 LABELS = ("provider", "model", "status", "state", "kind")
 """Labels that a payload can choose by."""
@@ -38,29 +45,33 @@ class Choice:
 NOTHING_CHOSEN = Choice()
 
 
-def read(payload: Mapping[str, object]) -> Choice:
+def read(payload: Mapping[str, object], known: Known = nothing) -> Choice:
     """What a payload chooses: ``{"provider": "openai", "model": ["a", "b"], "legend": "{{provider}}"}``.
 
-    Names may be as they are or escaped for a regular expression, and one text may be a list of several
-    (``(a|b)``), as a variable's values are; no name, an empty one or "all" chooses nothing. What is not known is
-    ignored. Raises TargetError for what is neither a text nor a list of texts.
+    Names may be as they are or escaped for a regular expression, and one text may be a list of several (``(a|b)``,
+    ``{a,b}``), as a variable's values are, read by the texts that are ``known`` of the label; no name, an empty one or
+    "all" chooses nothing. A key that is not known is ignored. Raises TargetError for what is neither a text nor a list
+    of texts.
     """
-    chosen = [_matcher(label, payload[label]) for label in LABELS if label in payload]
+    chosen = [_matcher(label, payload[label], known) for label in LABELS if label in payload]
     legend = payload.get("legend") or payload.get("alias")
     if isinstance(legend, str) and len(legend) > MAX_LEGEND_CHARACTERS:
         raise TargetError(f"the payload's legend is longer than {MAX_LEGEND_CHARACTERS} characters", EXAMPLE)
     return Choice(tuple(one for one in chosen if one is not None), legend if isinstance(legend, str) else None)
 
 
-def _matcher(label: str, value: object) -> Matcher | None:
+def _matcher(label: str, value: object, known: Known) -> Matcher | None:
     texts = [_text(label, one) for one in (value if isinstance(value, list) else [value]) if one is not None]
     if not texts or any(text in _EVERYTHING for text in texts):
         return None
     names: dict[str, None] = {}
     for text in texts:
-        op, read = in_prometheus_terms("=", text)
-        names |= dict.fromkeys([read] if op == "=" else sorted(literals(read) or ()))
-        names[text] = None  # nobody says whether a text is escaped, and a name may look as if it were
+        there = () if is_plain(text) else known(label)
+        op, read = in_prometheus_terms("=", text, known=there)
+        named = [read] if op == "=" else sorted(literals(read) or ())
+        names |= dict.fromkeys(named)
+        if not any(name in there for name in named):
+            names[text] = None  # nobody says whether a text is escaped, and a name may look as if it were
     return any_of(label, names)
 
 
@@ -72,7 +83,7 @@ def _text(label: str, value: object) -> str:
     raise TargetError(f"the payload's {label} is neither a text nor a list of texts", EXAMPLE)
 
 
-def options(view: View, text: str, label: str, choice: Choice) -> list[str]:
+def options(vocabulary: Vocabulary, text: str, label: str, choice: Choice) -> list[str]:
     """The values to choose a label's from, for a target's metric; models are those of the chosen providers.
 
     None for a metric that cannot be read or is not known, and for a label it does not have.
@@ -82,9 +93,5 @@ def options(view: View, text: str, label: str, choice: Choice) -> list[str]:
             return []
     except TargetError:
         return []
-    if label == "kind":
-        return list(KINDS)
-    if label == "state":
-        return [*CIRCUIT_WORDS.values(), "unknown"]
-    providers: Sequence[Matcher] = [matcher for matcher in choice.matchers if matcher.label == "provider"]
-    return values(view, label, providers if label == "model" else ())
+    providers = [matcher for matcher in choice.matchers if matcher.label == "provider"]
+    return vocabulary.values(label, providers if label == "model" else ())

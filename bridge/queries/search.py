@@ -1,66 +1,96 @@
-"""What there is to ask for: names for query editors, values for variables and filters."""
+"""What there is to ask for: names for query editors, values for variables, and completions of what is being typed."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
-from bridge.queries.catalog import METRICS, OLD_NAMES, STATUS_WORDS, TABLES
-from bridge.queries.targets import Matcher, TargetError, parse
-from bridge.queries.view import View
+from bridge.queries.catalog import METRICS, OLD_NAMES, TABLES, labels_of
+from bridge.queries.forms import quoted
+from bridge.queries.selector import EXAMPLE
+from bridge.queries.targets import Matcher, Target, TargetError, parse
+from bridge.queries.vocabulary import Vocabulary
 
 TAG_KEYS = ("provider", "model", "status")
-_LABEL_VALUES = re.compile(r"label_values\((?:[^,()]*,)?\s*([a-z]+)\s*\)", re.ASCII)
-"""Anyone's text of any length is read with it, so no two of its parts take the same characters."""
+VARIABLES = {"providers": "provider", "models": "model"}
+"""Variable queries, and the label whose values they ask for."""
+_LABEL = re.compile(r"[a-zA-Z_]*")
+_OPEN_VALUE = re.compile(
+    r"""(?P<head>.*)(?P<mark>[{,])(?P<asked>\s*(?P<label>[a-z]+)\s*(?:=~|!~|!=|=)\s*)["'](?P<typed>.*)""", re.DOTALL
+)
+_EXAMPLE = 'write it like label_values(provider) or label_values(model_error_rate{provider="openai"}, model)'
 
 
-def search(view: View, text: str, filters: Sequence[Matcher] = ()) -> list[str]:
+def search(vocabulary: Vocabulary, text: str, filters: Sequence[Matcher] = ()) -> list[str]:
     """Names that hold what was typed, all of them for nothing; or the values a variable's query asks for.
 
-    Variable queries: ``providers``, ``models``, ``models{provider="openai"}``, ``label_values(provider)``, ``metrics``.
-    ``filters`` narrow the values of labels.
+    Variable queries: ``providers``, ``models``, ``models{provider="openai"}``, ``metrics``, ``label_values(provider)``,
+    ``label_values(metric{…}, provider)``. ``filters`` narrow the values of labels. What ends in ``{provider="ope`` is
+    completed. Raises TargetError for a query that is complete but wrong.
     """
     text = text.strip()
-    values = _variable(view, text, filters)
-    if values is not None:
-        return values
-    names = [*METRICS, *TABLES, *OLD_NAMES]
-    return [name for name in names if text.lower() in name]
-
-
-def _variable(view: View, text: str, filters: Sequence[Matcher]) -> list[str] | None:
-    """A variable query's values; None when the text is no variable query."""
     if text == "metrics":
         return list(METRICS)
-    asked = _LABEL_VALUES.fullmatch(text)
-    if asked:
-        return values(view, asked.group(1), filters)
-    if not text.startswith(("providers", "models")):
-        return None
-    try:
-        target = parse(text)
-    except TargetError:
-        return None
-    if target.metric not in ("providers", "models"):
-        return None
-    return values(view, target.metric.removesuffix("s"), (*target.matchers, *filters))
+    if text in VARIABLES:
+        return vocabulary.values(VARIABLES[text], filters)
+    if text.startswith("label_values(") and text.endswith(")"):
+        return _label_values(vocabulary, text.removeprefix("label_values(")[:-1], filters)
+    if "{" not in text:
+        return [name for name in (*METRICS, *TABLES, *OLD_NAMES) if text.lower() in name]
+    if not text.endswith("}"):
+        return _completed(vocabulary, text)
+    target = _checked(parse(text, vocabulary.known))
+    if target.metric in VARIABLES:
+        return vocabulary.values(VARIABLES[target.metric], (*target.matchers, *filters))
+    return [text]
 
 
-def values(view: View, label: str, matchers: Sequence[Matcher] = ()) -> list[str]:
-    """A label's values, by name, among what the matchers let through; none for a label there is not."""
-    if label == "status":
-        return list(STATUS_WORDS.values())
-    found: set[str] = set()
-    for labels in _label_sets(view):
-        if label in labels and all(matcher.matches(labels) for matcher in matchers if matcher.label != "status"):
-            found.add(labels[label])
-    return sorted(found - {""})
+def _label_values(vocabulary: Vocabulary, asked: str, filters: Sequence[Matcher]) -> list[str]:
+    """The values of the label that stands last, among what the selector before it lets through."""
+    before, comma, label = asked.rpartition(",")
+    label = label.strip()
+    if not _LABEL.fullmatch(label):
+        raise TargetError("label_values ends with a label's name", _EXAMPLE)
+    if not comma:
+        _check_label("label_values", label, TAG_KEYS)
+        return vocabulary.values(label, filters)
+    if before.rpartition(",")[2].strip() in TAG_KEYS:
+        raise TargetError("label_values takes one label, not two", _EXAMPLE)
+    target = _checked(parse(before, vocabulary.known))
+    _check_label(target.metric, label, _labels_of(target.metric))
+    return vocabulary.values(label, (*target.matchers, *filters))
 
 
-def _label_sets(view: View) -> list[dict[str, str]]:
-    snapshot = view.snapshot
-    if snapshot is None:
+def _checked(target: Target) -> Target:
+    """The target, whose metric and labels there are. Raises TargetError for one whose there are not."""
+    known = _labels_of(target.metric)
+    for one in target.matchers:
+        _check_label(target.metric, one.label, known)
+    return target
+
+
+def _labels_of(name: str) -> tuple[str, ...]:
+    return TAG_KEYS if name in VARIABLES else labels_of(name)
+
+
+def _check_label(asked: str, label: str, known: Sequence[str]) -> None:
+    if label not in known:
+        has = f"what it has: {', '.join(known)}" if known else "it has none"
+        raise TargetError(f"{asked} has no label {label[:80]!r}; {has}", EXAMPLE)
+
+
+def _completed(vocabulary: Vocabulary, text: str) -> list[str]:
+    """A target whose last value is being typed, once with each value that holds what is there."""
+    found = _OPEN_VALUE.fullmatch(text)
+    if found is None:
         return []
-    providers = [{"provider": verdict.provider} for verdict in snapshot.verdicts]
-    models = {(circuit.provider, circuit.model) for circuit in snapshot.circuits} | set(snapshot.model_error_rates)
-    return providers + [{"provider": provider, "model": model} for provider, model in models if model]
+    label = found["label"]
+    try:
+        target = _checked(parse(found["head"] + "}" * (found["mark"] == ","), vocabulary.known))
+        if label not in _labels_of(target.metric):
+            return []
+    except TargetError:  # what is not finished cannot be wrong yet
+        return []
+    begun = found["head"] + found["mark"] + found["asked"]
+    others = [one for one in target.matchers if one.label != label]
+    return [f'{begun}"{quoted(value)}"}}' for value in vocabulary.values(label, others, holding=found["typed"])]

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from bridge.model import Circuit, CircuitState, Event, Verdict
 from bridge.queries.annotations import Annotation
-from bridge.queries.catalog import CIRCUIT_WORDS, Metric
+from bridge.queries.catalog import CIRCUIT_WORDS, STATUS_WORDS, Metric
 from bridge.queries.series import Series
-from bridge.queries.view import View
+from bridge.queries.view import View, duration
 
 Cell = str | float | bool | None
 
@@ -60,6 +60,7 @@ PROVIDERS_COLUMNS = (
     Column("p95", "number", "s"),
     Column("Request rate", "number", "reqps", "Req/s"),
     Column("Data age", "number", "s", "Age"),
+    Column("Why", unread=True),
 )
 CIRCUITS_COLUMNS = (
     Column("Provider"),
@@ -85,11 +86,18 @@ EXPLAIN_COLUMNS = (
     Column("Provider", once=True),
     Column("What"),
     Column("Value", "number"),
+    Column("State"),
     Column("Unit"),
     Column("Published", "number", short="Publ."),
     Column("Age", "number", "s", once=True),
     Column("Source"),
     Column("Note"),
+)
+FRESHNESS_COLUMNS = (
+    Column("State"),
+    Column("Since", "time"),
+    Column("Age", "number", "s"),
+    Column("Text"),
 )
 ANNOTATIONS_COLUMNS = (
     Column("time", "time", short="From"),
@@ -145,7 +153,13 @@ def _provider_row(view: View, verdict: Verdict) -> list[Cell]:
         value("provider_latency_p95_seconds"),
         value("provider_request_rate"),
         view.age_seconds,
+        view.trouble if view.stale else reason(verdict) or None,
     ]
+
+
+def reason(verdict: Verdict) -> str:
+    """Why a provider's status is what it is."""
+    return verdict.evidence[0].note.partition(": ")[2] if verdict.evidence else ""
 
 
 def _open_since(view: View, provider: str) -> int | None:
@@ -224,7 +238,8 @@ def _evidence_rows(view: View, verdict: Verdict) -> list[list[Cell]]:
     for entry in verdict.evidence:
         value = None if view.stale else entry.value
         note = stale_note or entry.note
-        rows.append([verdict.provider, entry.name, value, entry.unit, entry.published, age, entry.source, note])
+        word = STATUS_WORDS[int(value or 0)] if entry.unit == "status" else ""
+        rows.append([verdict.provider, entry.name, value, word, entry.unit, entry.published, age, entry.source, note])
     return rows
 
 
@@ -238,12 +253,29 @@ def _circuit_evidence(view: View, circuit: Circuit, reporters: str) -> list[Cell
         circuit.provider,
         f"circuit {circuit.model}".strip(),
         float(circuit.state) if known and circuit.state is not None else None,
+        word,
         "circuit state",
         None,
         view.age_seconds,
         reporters if circuit.source == "gateway" and reporters else circuit.source,
         note,
     ]
+
+
+def freshness(view: View) -> Table:
+    """One row: how old what is known is, and since when and why nothing newer is.
+
+    ``Since`` is when the last good poll was, and ``Age`` how long ago that is; both are null before the first.
+    """
+    at = None if view.snapshot is None else milliseconds(view.snapshot.at)
+    if view.snapshot is None:
+        state, said = "never read", view.trouble
+    elif view.stale:
+        state, said = "stale", view.trouble
+    else:
+        state, said = "fresh", f"{duration(view.age_seconds or 0.0)} old"
+        said += f"; {view.trouble}" if view.trouble else ""
+    return Table("freshness", FRESHNESS_COLUMNS, [[state, at, view.age_seconds, said]])
 
 
 def of_annotations(found: Sequence[Annotation], *, tooltips: bool) -> Table:
@@ -254,7 +286,7 @@ def of_annotations(found: Sequence[Annotation], *, tooltips: bool) -> Table:
             milliseconds(one.end),
             one.title,
             one.text,
-            ",".join(one.tags),
+            ",".join(tag.replace(",", ";") for tag in one.tags),  # Grafana splits them at commas
             one.id,
             one.new_state,
         ]

@@ -1,10 +1,10 @@
 r"""The target language: what a panel or a curl asks for, as text → a metric, label matchers and a legend.
 
-``metric``, ``metric{label="x",label!="x",label=~"re",label!~"re"}``, then optionally `` as legend``. The text is
-Prometheus' selector, widened so that every way Grafana writes a variable works inside the quotes: escaped for a
-regular expression (``openai\/gpt-4\.1``), as a list (``(openai|groq)``, ``openai|groq``, ``{openai,groq}``) and as
-"all" (``.*``, ``*``). What is read is narrowed again at once: a :class:`Matcher` knows only Prometheus' own four
-operators, so nothing behind the parser has to know Grafana's forms.
+``metric``, ``metric{label="x",label!="x",label=~"re",label!~"re"}``, or one of these in ``worst(5, …)``, then
+optionally `` as legend``. The text is Prometheus' selector, widened so that every way Grafana writes a variable works
+inside the quotes: escaped for a regular expression (``openai\/gpt-4\.1``), as a list (``(openai|groq)``,
+``{openai,groq}``, ``["openai","groq"]``, …) and as "all" (``.*``, ``*``). What is read is narrowed again at once: a
+:class:`Matcher` knows only Prometheus' own four operators, so nothing behind the parser has to know Grafana's forms.
 """
 
 from __future__ import annotations
@@ -14,47 +14,45 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from bridge.queries.forms import quoted
 from bridge.queries.matchers import (
-    EXAMPLE_OPERATOR,
-    LABEL,
-    MAX_REGEX_CHARACTERS,
     MAX_TEXT_CHARACTERS,
-    OPERATORS,
+    Known,
     Matcher,
     TargetError,
     any_of,
-    in_prometheus_terms,
     matcher,
-    quoted,
+    nothing,
     refuse_surrogates,
-    regex_characters,
-    regex_too_long,
     shown,
     with_hint,
 )
+from bridge.queries.selector import EXAMPLE, MAX_MATCHERS, Text, read_selector, skip_blank, taken, word_at
 
 __all__ = [
     "MAX_LEGEND_CHARACTERS",
     "MAX_MATCHERS",
     "MAX_TEXT_CHARACTERS",
+    "Known",
     "Matcher",
     "Target",
     "TargetError",
     "any_of",
     "matcher",
     "nearest",
+    "nothing",
     "parse",
+    "parse_list",
     "with_hint",
 ]
 
-MAX_MATCHERS = 32
 MAX_LEGEND_CHARACTERS = 1_000
 """A legend is written out once a series, so a long one would multiply."""
 _NEAREST_CHARACTERS = 64
 
-_EXAMPLE = 'write it like provider_health_score{provider="openai"}'
 _BRACES_LOST = "curl takes braces for its own, but with curl -g"
 _EXAMPLE_LEGEND = 'write it like provider_health_score{provider="openai"} as {{provider}}'
+_EXAMPLE_WORST = "write it like worst(5, provider_health_score)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +63,8 @@ class Target:
     metric: str
     matchers: tuple[Matcher, ...]
     legend: str | None
+    worst: int | None = None
+    """How many of the worst series are wanted; ``None`` for all."""
 
     def matches(self, labels: Mapping[str, str]) -> bool:
         """Whether the labels satisfy every matcher. The metric is not looked at."""
@@ -83,11 +83,51 @@ class Target:
         return self.metric + "{" + ",".join(f'{label}="{quoted(value)}"' for label, value in labels.items()) + "}"
 
 
-def parse(text: str) -> Target:
+def parse(text: str, known: Known = nothing) -> Target:
     """Read a target. Which metrics and labels exist is for the caller to check.
 
-    Raises :class:`TargetError` for anything that is not a target, and nothing else.
+    ``known`` gives the texts that exist of a label: names in lists, and such as look like an expression, are read by
+    them. Raises :class:`TargetError` for anything that is not a target, and nothing else.
     """
+    _refuse(text)
+    worst = _WORST.match(text)
+    if worst is None:
+        metric, position = _read_metric(text, 0)
+        matchers, position = read_selector(Text(text, _TAIL, known), position)
+        return Target(text, metric, matchers, _read_legend(text, position))
+    count = _how_many(worst)
+    metric, position = _read_metric(text, worst.end(), _METRIC_WORD_AMONG_OTHERS)
+    matchers, position = read_selector(Text(text, _TAIL_OF_WORST, known), position)
+    position = skip_blank(text, position)
+    if not text.startswith(")", position):
+        raise TargetError('a closing parenthesis ")" is missing', _EXAMPLE_WORST, position)
+    return Target(text, metric, matchers, _read_legend(text, position + 1), count)
+
+
+def parse_list(text: str, known: Known = nothing) -> Iterable[Target]:
+    """Read targets separated by commas, of which several in a row count as one; a legend at the end names nothing.
+
+    Raises :class:`TargetError` as ``parse`` does, once it comes to what cannot be read.
+    """
+    _refuse(text)
+    it = Text(text, _TAIL_IN_LIST, known)
+    position = 0
+    while match := _BETWEEN.match(text, position):
+        position = match.end()
+        if position == len(text):
+            return
+        start = position
+        metric, position = _read_metric(text, position, _METRIC_WORD_AMONG_OTHERS)
+        matchers, position = read_selector(it, position)
+        yield Target(text[start:position], metric, matchers, None)
+        position = skip_blank(text, position)
+        if not text.startswith(",", position):
+            _read_legend(text, position)
+            return
+
+
+def _refuse(text: str) -> None:
+    """Raise for a text that is too long, or no text at all."""
     if len(text) > MAX_TEXT_CHARACTERS:
         raise TargetError(
             f"the target is too long ({len(text):,} characters)",
@@ -95,9 +135,6 @@ def parse(text: str) -> Target:
             MAX_TEXT_CHARACTERS,
         )
     refuse_surrogates(text)
-    metric, position = _read_metric(text)
-    matchers, position = _read_selector(text, position)
-    return Target(text, metric, matchers, _read_legend(text, position))
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
@@ -109,119 +146,50 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
 # Reading. Every expression below is fixed, and none can be made to try again: each takes time linear in the text.
 
-_BLANK = re.compile(r"\s*")
 _METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _METRIC_WORD = re.compile(r"[^\s{]*")
-_OPERATOR_WORD = re.compile(r"[=!~<>|]*")
-_ESCAPE_OR_QUOTE = re.compile(r"\\.|[\"']", re.DOTALL)
-_WORD = re.compile(r"\S*")
+_METRIC_WORD_AMONG_OTHERS = re.compile(r"[^\s{,)]*")
+_BETWEEN = re.compile(r"[\s,]*")
+_WORST = re.compile(r"\s*worst\s*\(([^,(){}\"']*),?")
+_COUNT = re.compile(r"\s*([1-9][0-9]{0,4})\s*")
 _AS = re.compile(r"as(?!\S)")
+_TAIL = re.compile(r"\s*(?:\Z|as(?!\S))")
+_TAIL_OF_WORST = re.compile(r"\s*\)\s*(?:\Z|as(?!\S))")
+_TAIL_IN_LIST = re.compile(r"\s*(?:\Z|as(?!\S)|,[\s,]*(?:\Z|[a-z]+\s*(?:[{,]|\Z)))")
 _PLACEHOLDER = re.compile(r"\{\{([^{}]*)\}\}")
 
 
-def _skip_blank(text: str, position: int) -> int:
-    blank = _BLANK.match(text, position)
-    return blank.end() if blank else position
-
-
-def _word_at(pattern: re.Pattern[str], text: str, position: int) -> str:
-    """What the pattern takes from here, empty when it takes nothing."""
-    found = pattern.match(text, position)
-    return found[0] if found else ""
-
-
-def _read_metric(text: str) -> tuple[str, int]:
-    """The metric's name and the offset behind it."""
-    start = _skip_blank(text, 0)
+def _read_metric(text: str, position: int, word: re.Pattern[str] = _METRIC_WORD) -> tuple[str, int]:
+    """The metric's name and the offset behind it; ``word`` takes all that is meant to be the name."""
+    start = skip_blank(text, position)
     if start == len(text):
-        raise TargetError("the target is empty", _EXAMPLE, 0)
-    name, word = _word_at(_METRIC, text, start), _word_at(_METRIC_WORD, text, start)
-    if not word:
-        raise TargetError("a metric name is missing", _EXAMPLE, start)
-    if name != word:
-        bad = start + len(name)
-        hint = f"{_EXAMPLE}; {_BRACES_LOST}" if text[bad] in "=!~" and "{" not in text else _EXAMPLE
-        raise TargetError(f"{shown(word)} is not a metric name: unexpected {shown(text[bad])}", hint, bad)
-    return name, start + len(name)
+        raise TargetError("a metric name is missing" if text.strip() else "the target is empty", EXAMPLE, position)
+    name, meant = _METRIC.match(text, start), taken(word, text, start)
+    if not meant:
+        raise TargetError("a metric name is missing", EXAMPLE, start)
+    bad = name.end() if name else start
+    if bad != start + len(meant):
+        hint = f"{EXAMPLE}; {_BRACES_LOST}" if text[bad] in "=!~" and "{" not in text else EXAMPLE
+        raise TargetError(f"{shown(meant)} is not a metric name: unexpected {shown(text[bad])}", hint, bad)
+    return meant, bad
 
 
-def _read_selector(text: str, position: int) -> tuple[tuple[Matcher, ...], int]:
-    """The matchers in braces, if there are braces, and the offset behind them."""
-    position = _skip_blank(text, position)
-    if not text.startswith("{", position):
-        return (), position
-    matchers: list[Matcher] = []
-    characters = 0
-    position = _skip_blank(text, position + 1)
-    while not text.startswith("}", position):
-        if len(matchers) == MAX_MATCHERS:
-            raise TargetError("too many matchers", f"a target has at most {MAX_MATCHERS} matchers", position)
-        label, position = _read_label(text, position)
-        op, position = _read_operator(text, position)
-        raw, after = _read_string(text, position)
-        op, value = in_prometheus_terms(op, raw)
-        characters += regex_characters(op, value)
-        if characters > MAX_REGEX_CHARACTERS:
-            raise regex_too_long(position)
-        try:
-            matchers.append(Matcher(label, op, value))
-        except TargetError as error:
-            raise TargetError(error.message, error.hint, position) from None
-        position = _skip_blank(text, after)
-        if text.startswith(",", position):
-            position = _skip_blank(text, position + 1)
-        elif position == len(text):
-            raise _no_closing_brace(position)
-        elif not text.startswith("}", position):
-            raise TargetError(
-                f"unexpected {shown(_word_at(_WORD, text, position))} after a value",
-                'matchers are separated by commas and end with a brace, like {provider="openai",model="gpt-4.1"}',
-                position,
-            )
-    return tuple(matchers), position + 1
-
-
-def _read_label(text: str, position: int) -> tuple[str, int]:
-    label = _word_at(LABEL, text, position)
-    if label:
-        return label, _skip_blank(text, position + len(label))
-    if position == len(text):
-        raise _no_closing_brace(position)
-    raise TargetError(f"a label name is missing before {shown(_word_at(_WORD, text, position))}", _EXAMPLE, position)
-
-
-def _read_operator(text: str, position: int) -> tuple[str, int]:
-    op = _word_at(_OPERATOR_WORD, text, position)
-    if not op:
-        raise TargetError("an operator is missing after the label", EXAMPLE_OPERATOR, position)
-    if op not in OPERATORS:
-        raise TargetError(f"unknown operator {shown(op)}", EXAMPLE_OPERATOR, position)
-    return op, _skip_blank(text, position + len(op))
-
-
-def _read_string(text: str, position: int) -> tuple[str, int]:
-    """What stands between the quotes, and the offset behind them. Only an escaped quote loses its backslash."""
-    quote = text[position : position + 1]
-    if quote not in ('"', "'"):
-        raise TargetError("a value in quotes is missing after the operator", _EXAMPLE, position)
-    for found in _ESCAPE_OR_QUOTE.finditer(text, position + 1):
-        if found[0] == quote:
-            raw = text[position + 1 : found.start()]
-            # A quote inside is always an escaped one, so this cannot take the second half of an escaped backslash.
-            return raw.replace("\\" + quote, quote), found.end()
-    raise TargetError(f"a quote is opened but not closed ({quote})", _EXAMPLE, position)
+def _how_many(worst: re.Match[str]) -> int:
+    """The number before the metric."""
+    count = _COUNT.fullmatch(worst[1])
+    if count is None:
+        raise TargetError(f"worst takes a number from 1 on, not {shown(worst[1])}", _EXAMPLE_WORST, worst.start(1))
+    return int(count[1])
 
 
 def _read_legend(text: str, position: int) -> str | None:
     """The legend behind ``as``; ``None`` where the target ends before."""
-    position = _skip_blank(text, position)
+    position = skip_blank(text, position)
     if position == len(text):
         return None
     if not _AS.match(text, position):
-        raise TargetError(
-            f"unexpected {shown(_word_at(_WORD, text, position))} after the selector", _EXAMPLE_LEGEND, position
-        )
-    legend_start = _skip_blank(text, position + len("as"))
+        raise _unexpected(text, position, _EXAMPLE_LEGEND)
+    legend_start = skip_blank(text, position + len("as"))
     legend = text[legend_start:].rstrip()
     if len(legend) >= 2 and legend[0] in "\"'" and legend.find(legend[0], 1) == len(legend) - 1:
         legend = legend[1:-1].strip()
@@ -236,5 +204,5 @@ def _read_legend(text: str, position: int) -> str | None:
     return legend
 
 
-def _no_closing_brace(position: int) -> TargetError:
-    return TargetError('a closing brace "}" is missing', _EXAMPLE, position)
+def _unexpected(text: str, position: int, hint: str) -> TargetError:
+    return TargetError(f"unexpected {shown(word_at(text, position))} after the selector", hint, position)

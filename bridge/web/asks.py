@@ -9,7 +9,7 @@ import orjson
 
 from bridge.queries import payloads
 from bridge.queries.answer import Ask
-from bridge.queries.targets import TargetError
+from bridge.queries.targets import Known, TargetError
 
 PLACEHOLDER = "select metric"
 MAX_REF_ID_CHARACTERS = 200
@@ -17,8 +17,8 @@ MAX_REF_ID_CHARACTERS = 200
 EXAMPLE = '{"targets": [{"target": "provider_health_score"}], "range": {"from": "now-1h", "to": "now"}}'
 
 
-def ask(target: object, number: int, *, annotation: bool = False) -> Ask | None:
-    """One target, with what is wrong with it; None for one that asks for nothing.
+def ask(target: object, number: int, known: Known, *, annotation: bool = False) -> Ask | None:
+    """One target, with what is wrong with it; None for one that asks for nothing. ``known``: texts of a label.
 
     ``annotation``: its text, or its payload's ``query``, is an annotation query, and an empty one asks for everything.
     """
@@ -42,7 +42,7 @@ def ask(target: object, number: int, *, annotation: bool = False) -> Ask | None:
         return None
     try:
         content = payload(target.get("payload"))
-        choice = payloads.read(content)
+        choice = payloads.read(content, known)
     except TargetError as error:
         return Ask(text, ref_id, mistake=TargetError(f"target {number}: {error.message}", error.hint))
     query = content.get("query")

@@ -19,18 +19,26 @@ class Credentials:
     """What a request must carry; nothing where no credential is set."""
 
     def __init__(self, settings: Settings) -> None:
-        self._accepted = []
+        self._accepted: dict[str, bytes] = {}
         if settings.bridge_token:
-            self._accepted.append(f"Bearer {settings.bridge_token}".encode())
+            self._accepted["bearer"] = settings.bridge_token.encode()
         if settings.bridge_basic_auth:
-            self._accepted.append(b"Basic " + b64encode(settings.bridge_basic_auth.encode()))
+            self._accepted["basic"] = b64encode(settings.bridge_basic_auth.encode())
 
     def fit(self, environ: Mapping[str, Any]) -> bool:
         """True for a request that may be answered."""
         if not self._accepted:
             return True
-        given = environ.get("HTTP_AUTHORIZATION", "").encode()
-        return bool(sum(hmac.compare_digest(given, credential) for credential in self._accepted))
+        scheme, _, given = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+        credential = self._accepted.get(scheme.lower())
+        return credential is not None and hmac.compare_digest(given.strip(" ").encode(), credential)
+
+    @property
+    def challenges(self) -> list[str]:
+        """What a 401 says would be accepted."""
+        realm = 'realm="Provider Health Bridge"'
+        words = {"bearer": f"Bearer {realm}", "basic": f'Basic {realm}, charset="UTF-8"'}
+        return [words[scheme] for scheme in self._accepted]
 
 
 def register(app: Flask, settings: Settings, credentials: Credentials) -> None:
@@ -42,8 +50,7 @@ def register(app: Flask, settings: Settings, credentials: Credentials) -> None:
             return Response(status=204)
         if credentials.fit(request.environ) or request.path.rstrip("/") in OPEN_PATHS:
             return None
-        given = request.headers.get("Authorization", "").encode()
-        return _refused(given, with_password=settings.bridge_basic_auth is not None)
+        return _refused(credentials)
 
     if settings.cors_origins:
         _allow(app, settings.cors_origins)
@@ -62,18 +69,27 @@ def register(app: Flask, settings: Settings, credentials: Credentials) -> None:
     app.wsgi_app = with_common_headers  # type: ignore[method-assign]
 
 
-def _refused(given: bytes, *, with_password: bool) -> Response:
-    """A browser that asks for a page gets the 401 that lets it sign in, where a password would do; others a 403.
+def _refused(credentials: Credentials) -> Response:
+    """A 401 with what would be accepted, which lets curl and browsers sign in; a 403 for what Grafana's front end asks.
 
     A 401 through Grafana's proxy makes it retry, and can log its viewers out.
     """
-    what = "a wrong credential" if given else "no credential"
+    what = "a wrong credential" if request.headers.get("Authorization") else "no credential"
     hint = "send BRIDGE_TOKEN as Authorization: Bearer …, or BRIDGE_BASIC_AUTH as basic auth"
-    page = with_password and request.method == "GET" and "text/html" in request.headers.get("Accept", "")
-    response = error_response(401 if page else 403, f"the request carries {what}", hint)
-    if page:
-        response.headers["WWW-Authenticate"] = 'Basic realm="Provider Health Bridge", charset="UTF-8"'
+    status = 403 if _asked_by_grafana() else 401
+    response = error_response(status, f"the request carries {what}", hint)
+    if status == 401:
+        for challenge in credentials.challenges:
+            response.headers.add("WWW-Authenticate", challenge)
     return response
+
+
+def _asked_by_grafana() -> bool:
+    """True for what Grafana's front end asks: every POST, and its connection test, a GET that says it carries JSON."""
+    if request.method not in ("GET", "HEAD"):
+        return True
+    at_root = request.path.rstrip("/") in ("", "/api")
+    return at_root and "application/json" in request.headers.get("Content-Type", "").lower()
 
 
 def _allow(app: Flask, origins: Collection[str]) -> None:

@@ -162,8 +162,7 @@ def shortened(names: Sequence[str]) -> str:
 
 def why(view: View, verdict: Verdict) -> str:
     """Why a provider stands as it does, and for how long."""
-    reason = verdict.evidence[0].note.partition(": ")[2] if verdict.evidence else ""
-    return f"{reason}; {verdict.status.word} for {duration(view.now - verdict.status_since)}"
+    return f"{tables.reason(verdict)}; {verdict.status.word} for {duration(view.now - verdict.status_since)}"
 
 
 def _open_circuits(view: View) -> list[str]:

@@ -1,7 +1,8 @@
-"""Answers gzipped for those who take them so, as Grafana and browsers do."""
+"""Answers gzipped for those who take them so, as Grafana and browsers do; and requests that come so."""
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,8 @@ MIN_BYTES = 1400
 """What fits one packet is not worth it."""
 LEVEL = 1
 GZIP_MAGIC = b"\x1f\x8b"
+GZIP_WBITS = 31
+"""zlib's word for its largest window, in gzip's frame."""
 
 
 def register(app: Flask) -> None:
@@ -24,7 +27,7 @@ def register(app: Flask) -> None:
 
 def wanted(environ: Mapping[str, Any]) -> bool:
     """True when a client takes gzip."""
-    said = environ.get("HTTP_ACCEPT_ENCODING", "")
+    said = environ.get("HTTP_ACCEPT_ENCODING", "").lower()
     return "gzip" in said and parse_accept_header(said, Accept)["gzip"] > 0
 
 
@@ -36,6 +39,23 @@ def compressed(body: bytes) -> bytes:
 def is_compressed(body: bytes) -> bool:
     """True for what ``compressed`` did compress: no text and no JSON begins like that."""
     return body[:2] == GZIP_MAGIC
+
+
+def decompressed(body: bytes, max_bytes: int) -> bytes | None:
+    """A gzipped body again; None for one of more than ``max_bytes``, of which no more is made.
+
+    Raises ValueError for what is no gzip, breaks off or goes on.
+    """
+    unpacking = zlib.decompressobj(GZIP_WBITS)
+    try:
+        whole = unpacking.decompress(body, max_bytes + 1)
+    except zlib.error as error:
+        raise ValueError(str(error)) from None
+    if len(whole) > max_bytes:
+        return None
+    if not unpacking.eof or unpacking.unused_data:
+        raise ValueError("something follows its end" if unpacking.eof else "it breaks off")
+    return whole
 
 
 def _compress(response: Response) -> Response:

@@ -21,6 +21,7 @@ CODES = {
     405: "method_not_allowed",
     413: "too_large",
     414: "too_long",
+    415: "unsupported_encoding",
     500: "internal_error",
     503: "unavailable",
 }
@@ -30,6 +31,7 @@ HINTS = {
     405: "another method is wanted",
     413: "a request body has at most 1 MiB",
     414: "POST /query takes what is too long for a URL",
+    415: "send it as it is, or with gzip",
     431: "a header has at most 8 KiB",
     500: "this is a mistake of the bridge's own; its log has the details",
 }
@@ -63,7 +65,10 @@ def register(app: Flask) -> None:
 
     @app.errorhandler(ApiError)
     def api_error(error: ApiError) -> Response:
-        return error_response(error.status, error.message, error.hint)
+        response = error_response(error.status, error.message, error.hint)
+        if error.status == 415:
+            response.headers["Accept-Encoding"] = "gzip"
+        return response
 
     @app.errorhandler(TargetError)
     @app.errorhandler(TimeError)

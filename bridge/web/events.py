@@ -44,8 +44,10 @@ def annotations_by_url() -> Response:
 
 
 def _found(asked: requests.AnnotationRequest, view: View) -> list[Annotation]:
-    store = current_bridge().store
-    return annotate(asked.query, asked.span, view, store, kept_since=view.now - store.retention_seconds)
+    bridge = current_bridge()
+    kept_since = view.now - bridge.store.retention_seconds
+    known = bridge.vocabulary(view).known
+    return annotate(asked.query, asked.span, view, bridge.store, kept_since=kept_since, known=known)
 
 
 def _event(found: Annotation) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from bridge.web.text import printable
 from bridge.web.tooltips import drawn
 
 MAX_WARNING_CHARACTERS = 500
+MAX_NAME_CHARACTERS = 80
+"""Of a target that cannot be answered, before what is wrong with it."""
 
 
 def json_bytes(body: Any) -> bytes:
@@ -74,7 +76,8 @@ def simple_json(answers: Sequence[Answer]) -> list[dict[str, Any]]:
             body.append(_json_table(answer.table) | common)
         elif answer.error is not None:
             empty = {"type": "table", "columns": [], "rows": []} if answer.ask.as_table else {"datapoints": []}
-            body.append({"target": answer.ask.text} | empty | common)
+            said = f"{answer.ask.text[:MAX_NAME_CHARACTERS]}: {answer.error.told}"  # not every Grafana shows notices
+            body.append({"target": said, "title": said} | empty | common)
         else:
             body.extend(_json_series(series) | common | _told_of(series, notices) for series in answer.series)
     return body
@@ -109,5 +112,7 @@ def _json_table(table: Table) -> dict[str, Any]:
         described = {"text": column.title, "type": column.type}
         if column.unit:
             described["unit"] = column.unit
+        if column.title == "Value":
+            described["displayName"] = column.title  # Grafana would call it by the table's name
         columns.append(described)
     return {"type": "table", "name": table.name, "columns": columns, "rows": drawn(table).rows}

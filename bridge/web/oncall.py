@@ -26,7 +26,10 @@ blueprint = Blueprint("oncall", __name__)
 
 @blueprint.get("/")
 def status_board() -> Response:
-    """The status page for browsers, the summary as JSON for who asks for JSON (as Grafana does), else the board."""
+    """The status page for browsers, the summary as JSON for who asks for JSON (as Grafana does), else the board.
+
+    Raises ApiError for a format other than ``json`` and ``text``.
+    """
     if _wants_page():
         return _fleet_page()
     view = current_bridge().view()
@@ -129,9 +132,9 @@ def _wants_page() -> bool:
 
 
 def _wants_json() -> bool:
-    wanted = request.args.get("format", "").strip().lower()
-    accepted = request.headers.get("Accept", "") + request.headers.get("Content-Type", "")
-    return wanted == "json" if wanted else "application/json" in accepted
+    accepted = f"{request.headers.get('Accept', '')} {request.headers.get('Content-Type', '')}".lower()
+    usual = ("json", "text") if "application/json" in accepted else ("text", "json")
+    return rows.wanted_format(request, usual) == "json"
 
 
 def _base_url() -> str:
@@ -159,7 +162,6 @@ def _table(name: str, provider: str | None = None) -> Response:
     bridge = current_bridge()
     filters = () if provider is None else (matcher("provider", "=", provider),)
     asked = Request((Ask(name),), None, Steps(1, 0.0), filters)
-    wanted = rows.wanted_format(request)
     view = bridge.view()
     answered = answers.answer(asked, view, bridge.store, None)
     if wanted == "text":

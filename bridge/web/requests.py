@@ -11,11 +11,13 @@ from flask import Request as HttpRequest
 from werkzeug.exceptions import HTTPException
 
 from bridge.queries.answer import EVENTS_WITHOUT_RANGE_SECONDS, Ask, Request
-from bridge.queries.matchers import MAX_REGEX_CHARACTERS, listed, regex_characters, regex_too_long
+from bridge.queries.forms import listed
+from bridge.queries.matchers import MAX_REGEX_CHARACTERS, OPERATORS, Known, regex_characters, regex_too_long, shown
 from bridge.queries.series import MOST_POINTS, Steps
 from bridge.queries.targets import Matcher, TargetError, matcher
 from bridge.queries.timerange import TimeRange, parse_count, parse_range, url_time
 from bridge.web.asks import EXAMPLE, ask, kind_of
+from bridge.web.compression import decompressed
 from bridge.web.errors import HINTS, ApiError
 
 MAX_TARGETS = 100
@@ -25,6 +27,9 @@ MAX_ECHO_BYTES = 4_096
 """An annotation is echoed in each of its events, so a large one would multiply."""
 MAX_NAME_CHARACTERS = 200
 SHORT_BODY_DIGITS = 5
+UNUSUAL = ("HTTP_TRANSFER_ENCODING", "HTTP_CONTENT_ENCODING")
+"""Headers of bodies that are not what comes over the wire."""
+GZIP = ("gzip", "x-gzip")
 _BODY = "bridge.body"
 """Where a request's environment keeps its body once it was read."""
 EXAMPLE_ANNOTATION = '{"range": {"from": "now-6h", "to": "now"}, "annotation": {"query": "circuit"}}'
@@ -42,7 +47,7 @@ class AnnotationRequest:
 def short_body(environ: dict[str, Any]) -> bytes:
     """A body of usual size, read at once; empty for every other: nothing is read of that, unless it breaks off."""
     length = environ.get("CONTENT_LENGTH", "")
-    usual = 1 <= len(length) <= SHORT_BODY_DIGITS and length.isdecimal() and "HTTP_TRANSFER_ENCODING" not in environ
+    usual = 1 <= len(length) <= SHORT_BODY_DIGITS and length.isdecimal() and environ.keys().isdisjoint(UNUSUAL)
     if not usual:
         return b""
     body: bytes = environ["wsgi.input"].read(int(length))
@@ -53,13 +58,30 @@ def short_body(environ: dict[str, Any]) -> bytes:
 
 
 def whole_body(request: HttpRequest) -> bytes:
-    """The request's body.
+    """The request's body, decompressed.
 
-    Raises ApiError 413, or its like of the framework's own, for one that is too large, and 400 for one that breaks off.
+    Raises ApiError 413, or its like of the framework's own, for one that is too large, 415 for an encoding other than
+    gzip, and 400 for one that breaks off.
     """
     body: bytes | None = request.environ.get(_BODY)
     if body is None:
-        body = request.environ[_BODY] = _any_body(request)
+        body = request.environ[_BODY] = _decoded(request)
+    return body
+
+
+def _decoded(request: HttpRequest) -> bytes:
+    encoding = request.headers.get("Content-Encoding", "").strip().lower()
+    if encoding in ("", "identity"):
+        return _any_body(request)
+    if encoding not in GZIP:
+        raise ApiError(415, f"the body's Content-Encoding {encoding[:40]!r} is not read", HINTS[415])
+    sent = _any_body(request)
+    try:
+        body = decompressed(sent, request.max_content_length or 0) if sent else sent
+    except ValueError as error:
+        raise ApiError(400, f"the body is not gzip: {error}", HINTS[400]) from None
+    if body is None:
+        raise ApiError(413, "413 Request Entity Too Large", HINTS[413])
     return body
 
 
@@ -89,10 +111,11 @@ def json_object(request: HttpRequest) -> dict[str, Any]:
     return content
 
 
-def from_body(body: Mapping[str, Any], now: float) -> Request:
+def from_body(body: Mapping[str, Any], now: float, known: Known) -> Request:
     """A Simple JSON (or simPod) query. Hidden and empty targets are skipped; simPod asks for annotations here too.
 
-    Raises ApiError, TargetError or TimeError, each saying what would be right.
+    ``known`` gives the texts that exist of a label. An ad-hoc filter that cannot be used is left out, and told. Raises
+    ApiError, TargetError or TimeError, each saying what would be right.
     """
     if "targets" not in body:
         raise ApiError(400, "the body has no targets", f"send a body like {EXAMPLE}")
@@ -101,13 +124,15 @@ def from_body(body: Mapping[str, Any], now: float) -> Request:
         raise ApiError(400, f"targets is {kind_of(targets)}, not a list", f"send a body like {EXAMPLE}")
     _check_count(targets)
     drawn = _draws_annotations(body)
-    asks = [ask(target, number, annotation=drawn) for number, target in enumerate(targets, start=1)]
+    asks = [ask(target, number, known, annotation=drawn) for number, target in enumerate(targets, start=1)]
+    chosen, notices = filters(body, known)
     return Request(
         asks=tuple(one for one in asks if one is not None),
         span=_span(body.get("range"), now),
         relative=_is_relative(body.get("range")),
         steps=_steps(body.get("maxDataPoints"), body.get("intervalMs")),
-        filters=tuple(filters(body)),
+        filters=tuple(chosen),
+        notices=tuple(notices),
     )
 
 
@@ -210,9 +235,14 @@ def _steps(max_points: object, interval_ms: object) -> Steps:
     return Steps(None if max_points in (None, "") else max(1, points), interval / 1000)
 
 
-def filters(body: Mapping[str, Any]) -> list[Matcher]:
-    """Ad-hoc filters, as Simple JSON (``adhocFilters``) and simPod (``filters``) send them."""
+def filters(body: Mapping[str, Any], known: Known) -> tuple[list[Matcher], list[str]]:
+    """Ad-hoc filters, as Simple JSON (``adhocFilters``) and simPod (``filters``) send them, and which are left out.
+
+    Grafana offers operators that labels do not have (``<``), and sends a filter with every query of a datasource: one
+    such must not fail them all. Raises ApiError or TargetError for what is wrong beyond that.
+    """
     found: list[Matcher] = []
+    left_out: list[str] = []
     characters = 0
     for name in ("adhocFilters", "filters"):
         entries = body.get(name)
@@ -221,16 +251,22 @@ def filters(body: Mapping[str, Any]) -> list[Matcher]:
         if len(entries) > MAX_FILTERS:
             raise ApiError(400, f"{len(entries)} {name} are too many: at most {MAX_FILTERS}", "filter by fewer labels")
         for entry in entries:
-            if isinstance(entry, dict) and isinstance(entry.get("key"), str) and entry["key"]:
-                one = _filter(entry)
-                characters += regex_characters(one.op, one.value)
-                if characters > MAX_REGEX_CHARACTERS:
-                    raise regex_too_long()
-                found.append(one)
-    return found
+            if not (isinstance(entry, dict) and isinstance(entry.get("key"), str) and entry["key"]):
+                continue
+            one = _filter(entry, known)
+            if one is None:
+                told = f"labels have no operator {shown(entry['operator'])}, use = != =~ or !~"
+                left_out.append(f"the filter on {shown(entry['key'])} is left out: {told}")
+                continue
+            characters += regex_characters(one.op, one.value)
+            if characters > MAX_REGEX_CHARACTERS:
+                raise regex_too_long()
+            found.append(one)
+    return found, left_out
 
 
-def _filter(entry: Mapping[str, Any]) -> Matcher:
+def _filter(entry: Mapping[str, Any], known: Known) -> Matcher | None:
+    """One filter; None for one whose operator labels do not have."""
     operator, values = entry.get("operator", "="), entry.get("values")
     if operator in ("=|", "!=|") and isinstance(values, list):
         any_of = listed(value for value in values if isinstance(value, str))
@@ -238,4 +274,4 @@ def _filter(entry: Mapping[str, Any]) -> Matcher:
     value = entry.get("value", "")
     if not isinstance(operator, str) or not isinstance(value, str):
         raise TargetError(f"the filter on {entry['key'][:80]!r} is not made of texts", "use = != =~ or !~ and a text")
-    return matcher(entry["key"], operator, value)
+    return matcher(entry["key"], operator, value, known) if operator in OPERATORS else None

@@ -37,12 +37,11 @@ ROW_CHARACTERS = 200
 """Of a row without the names, at most."""
 
 
-def wanted_format(request: HttpRequest) -> str:
-    """The format a GET asks for: ``json``, ``text``, ``rows`` or ``csv``. Raises ApiError for another."""
-    wanted = request.args.get("format", "").strip().lower() or "json"
-    known = ("json", "text", *FORMATS)
+def wanted_format(request: HttpRequest, known: Sequence[str] = ("json", "text", *FORMATS)) -> str:
+    """The format a GET asks for, of those there are; the first where it names none. Raises ApiError for another."""
+    wanted = request.args.get("format", "").strip().lower() or known[0]
     if wanted not in known:
-        raise ApiError(400, f"there is no format {wanted[:40]!r}", f"formats are {', '.join(known)}")
+        raise ApiError(400, f"there is no format {wanted[:40]!r} here", f"formats are {', '.join(known)}")
     return wanted
 
 

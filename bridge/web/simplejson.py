@@ -7,7 +7,7 @@ from flask import Blueprint, Response, request
 from bridge.bridge import current_bridge
 from bridge.queries import answer as answers
 from bridge.queries import cache
-from bridge.queries.search import TAG_KEYS, search, values
+from bridge.queries.search import TAG_KEYS, search
 from bridge.queries.series import Recorded
 from bridge.queries.targets import TargetError
 from bridge.queries.view import View
@@ -21,7 +21,8 @@ blueprint = Blueprint("simplejson", __name__)
 def search_names() -> Response:
     """Names for the query editor, or a variable's values: ``["openai", …]``."""
     typed = requests.json_object(request).get("target", "")
-    return formats.json_response(search(current_bridge().view(), typed if isinstance(typed, str) else ""))
+    bridge = current_bridge()
+    return formats.json_response(search(bridge.vocabulary(bridge.view()), typed if isinstance(typed, str) else ""))
 
 
 @blueprint.post("/query")
@@ -29,7 +30,7 @@ def query() -> Response:
     """Series and tables for Grafana's panels: an array, one entry a series or table."""
     bridge = current_bridge()
     view = bridge.view()
-    asked = requests.from_body(requests.json_object(request), view.now)
+    asked = requests.from_body(requests.json_object(request), view.now, bridge.vocabulary(view).known)
     recorded = _recorded_for(asked, view)
     answered, keep = _answered(asked, view, recorded)
     key = ready.key_of(request.environ)
@@ -88,11 +89,14 @@ def tag_keys() -> Response:
 @blueprint.post("/tag-values")
 def tag_values() -> Response:
     """A label's values, among what the other filters let through; none for a body nothing can be made of."""
+    bridge = current_bridge()
+    vocabulary = bridge.vocabulary(bridge.view())
     try:
         body = requests.json_object(request)
         key = body.get("key")
-        others = [chosen for chosen in requests.filters(body) if chosen.label != key]
-        found = values(current_bridge().view(), key, others) if isinstance(key, str) else []
+        chosen, _ = requests.filters(body, vocabulary.known)
+        others = [one for one in chosen if one.label != key]
+        found = vocabulary.values(key, others) if isinstance(key, str) else []
     except (ApiError, TargetError):
         found = []
     return formats.json_response([{"text": value} for value in found])

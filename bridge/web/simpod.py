@@ -66,7 +66,10 @@ def options() -> Response:
     metric, name = body.get("metric"), body.get("name")
     if not isinstance(metric, str) or not isinstance(name, str):
         return formats.json_response([])
-    found = payloads.options(current_bridge().view(), metric, name, payloads.read(asks.payload(body.get("payload"))))
+    bridge = current_bridge()
+    vocabulary = bridge.vocabulary(bridge.view())
+    choice = payloads.read(asks.payload(body.get("payload")), vocabulary.known)
+    found = payloads.options(vocabulary, metric, name, choice)
     return formats.json_response([{"label": value, "value": value} for value in found])
 
 
@@ -79,8 +82,11 @@ def variable() -> Response:
     """
     content = _query(requests.json_object(request).get("payload"))
     target = content.get("target", "")
-    chosen = [matcher for matcher in payloads.read(content).matchers if matcher.label in ("provider", "model")]
-    found = search(current_bridge().view(), target if isinstance(target, str) else "", chosen)
+    bridge = current_bridge()
+    vocabulary = bridge.vocabulary(bridge.view())
+    choice = payloads.read(content, vocabulary.known)
+    chosen = [matcher for matcher in choice.matchers if matcher.label in ("provider", "model")]
+    found = search(vocabulary, target if isinstance(target, str) else "", chosen)
     return formats.json_response([{"__text": value, "__value": value} for value in found])
 
 

@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from bridge.queries.answer import Answer, SeriesAnswer
-from bridge.queries.catalog import labels_of
 from bridge.queries.tables import Cell, Column, Table, milliseconds
-from bridge.queries.targets import TargetError, parse
 from bridge.queries.view import duration
 
 TEXT_WIDTH = 100
@@ -38,23 +36,9 @@ def render(answers: Sequence[Answer], now: float) -> str:
         series.extend(answer.series)
     if series:
         parts.append(_text_series(series, now))
-    if not parts:
+    elif not any(answer.table or answer.error for answer in answers):
         parts.append("(nothing matches)\n")
-    return "\n".join([*(warning(told) + "\n" for told in dict.fromkeys(map(_unknown_label, answers)) if told), *parts])
-
-
-def _unknown_label(answer: Answer) -> str:
-    """Why nothing is answered, where a target asks for a label that there is not; empty elsewhere."""
-    if answer.series or answer.error is not None or (answer.table is not None and answer.table.rows):
-        return ""
-    try:
-        target = parse(answer.ask.text)
-        known = labels_of(target.metric)
-    except TargetError:
-        return ""
-    unknown = next((one.label for one in target.matchers if one.label not in known), "")
-    has = f"what it has: {', '.join(known)}" if known else "it has none"
-    return f"{target.metric} has no label {unknown!r}; {has}" if unknown else ""
+    return "\n".join(parts)
 
 
 def warning(message: str) -> str:

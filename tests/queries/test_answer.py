@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from bridge.history.store import Store
-from bridge.model import CircuitState, Event
+from bridge.model import CircuitState, Event, Key
 from bridge.queries import answer as answer_module
 from bridge.queries.answer import Answer, Ask, Request, answer, recorded_for
 from bridge.queries.payloads import Choice
@@ -135,3 +135,36 @@ def test_the_log_is_read_once_for_all_targets_of_a_request(
     )
     ask("provider_health_score", "provider_status", "gateway_up", span=TimeRange(T0 - 10, T0 + 10))
     assert read == [(T0 - 10, T0 + 5)]
+
+
+class TestWorst:
+    """The few series that are worst at the range's end, by the catalog's own direction."""
+
+    @pytest.mark.parametrize(
+        ("metric_name", "values", "order"),
+        [
+            ("provider_health_score", {"a": 90.0, "b": 20.0, "c": None, "d": 20.0}, ["b", "d", "a", "c"]),
+            ("provider_error_rate", {"a": 0.1, "b": None, "c": 0.9, "d": 0.0}, ["c", "a", "d", "b"]),
+            ("provider_status", {"a": 1.0, "b": 0.0, "c": 3.0, "d": 2.0}, ["c", "d", "b", "a"]),
+            ("provider_circuit_breaker_state", {"a": 2.0, "b": 1.0, "c": 0.0, "d": None}, ["b", "a", "c", "d"]),
+        ],
+    )
+    def test_by_value_then_by_name_and_the_unknown_last(
+        self, store: Store, metric_name: str, values: dict[str, float | None], order: list[str]
+    ) -> None:
+        own = metric_name.removeprefix("provider_")
+        Recorder(store).good(snapshot(T0, [verdict(name, **{own: value}) for name, value in values.items()]))
+        for span in (None, TimeRange(T0 - 10, T0 + 5)):
+            for count in range(1, 6):
+                view = View(T0 + 5, store.latest(), 45.0)
+                request = Request((Ask(f"worst({count}, {metric_name})"),), span, STEPS)
+                [found] = answer(request, view, store, recorded_for(request, view, store))
+                assert [one.series.labels["provider"] for one in found.series] == order[:count]
+
+    def test_of_equals_the_provider_then_the_model_decides(self, store: Store) -> None:
+        keys = [Key("b", "a"), Key("a", "z"), Key("a", "b")]
+        Recorder(store).good(snapshot(T0, [verdict("a"), verdict("b")], model_error_rates=dict.fromkeys(keys, 0.5)))
+        view = View(T0 + 5, store.latest(), 45.0)
+        request = Request((Ask("worst(5, model_error_rate)"),), None, STEPS)
+        [found] = answer(request, view, store, None)
+        assert [tuple(one.series.labels.values()) for one in found.series] == sorted(keys)

@@ -58,6 +58,27 @@ def test_what_is_too_long_is_refused(payload: dict[str, object]) -> None:
         read(payload)
 
 
+@pytest.mark.parametrize(
+    ("provider", "chosen"),
+    [
+        ("{a,b}", {"a", "b"}),
+        ("{a,b,c}", {"a,b", "c"}),
+        ("a,b", {"a,b"}),
+        (["a,b", "c"], {"a,b", "c"}),
+        ('["a","c"]', {"a", "c"}),
+        ("a\\.b", {"a.b"}),
+        ("a.b", {"a.b"}),
+        ("(a|a\\.b)", {"a", "a.b"}),
+    ],
+)
+def test_names_in_a_text_are_read_by_those_that_exist(provider: object, chosen: set[str]) -> None:
+    there = ["a", "b", "c", "a,b", "a.b", "axb"]
+    if provider == "{a,b}":
+        there.remove("a,b")
+    [one] = read({"provider": provider}, lambda _: there).matchers
+    assert {name for name in there if one.matches({"provider": name})} == chosen
+
+
 @given(NAMES, NAMES)
 def test_every_name_can_be_chosen_as_it_is_escaped_and_among_others(name: str, other: str) -> None:
     for text in (name, escaped(name)):

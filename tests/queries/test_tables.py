@@ -93,7 +93,13 @@ class TestProviders:
             "Provider": "p",
             "Status": "unknown",
             "Data age": 46.0,
+            "Why": "no poll since 2027-01-15 08:00:00 UTC (46s): the poller is not running",
         }
+
+    def test_a_row_says_why_the_status_is_what_it_is(self) -> None:
+        why = Evidence("status", 3.0, "status", "bridge", "down: its circuit is OPEN: reported")
+        [row] = rows(tables.providers(view(snapshot(T0, [verdict("p", Status.DOWN, evidence=[why])])), everything))
+        assert row["Why"] == "its circuit is OPEN: reported"
 
     def test_rows_can_be_chosen_by_provider_and_status(self) -> None:
         one = snapshot(T0, [verdict("a"), verdict("b", Status.DOWN)])
@@ -103,7 +109,7 @@ class TestProviders:
 
     def test_before_the_first_poll_the_columns_stand_alone(self) -> None:
         table = tables.providers(view(None), everything)
-        assert (len(table.columns), list(table.rows)) == (13, [])
+        assert (len(table.columns), list(table.rows)) == (14, [])
 
 
 class TestCircuits:
@@ -216,17 +222,57 @@ class TestExplain:
 
     def test_each_number_stands_with_what_was_published_its_source_and_the_reason(self) -> None:
         status, error_rate, breaker = self.explained(view(self.ONE))
-        assert (status["What"], status["Value"], status["Age"]) == ("status", 1.0, 5.0)
+        assert (status["What"], status["Value"], status["State"], status["Age"]) == ("status", 1.0, "healthy", 5.0)
+        assert error_rate["State"] == ""
         assert (error_rate["Value"], error_rate["Published"]) == (None, 0.0)
         assert (error_rate["Source"], error_rate["Note"]) == ("error_rate", "set aside: why")
-        assert (breaker["What"], breaker["Value"], breaker["Source"]) == ("circuit m", 1.0, "gateway")
+        assert (breaker["What"], breaker["Value"], breaker["State"]) == ("circuit m", 1.0, "OPEN")
+        assert breaker["Source"] == "gateway"
         assert "1 opening in 24 h" in str(breaker["Note"])
 
     def test_once_stale_it_speaks_of_the_last_good_poll_and_gives_no_value(self) -> None:
         found = self.explained(view(self.ONE, age=60.0, failing_since=T0 + 15))
         assert {row["Value"] for row in found} == {None}
+        assert [row["State"] for row in found] == ["unknown", "", "unknown"]
         assert "last good poll" in str(found[0]["Note"])
         assert "no answer within 10 s" in str(found[0]["Note"])
+
+
+class TestFreshness:
+    """One row that says in words whether what is shown is of now."""
+
+    ONE = snapshot(T0)
+
+    @pytest.mark.parametrize(
+        ("seen", "row"),
+        [
+            (view(ONE), ("fresh", T0 * 1000, 5.0, "5s old")),
+            (
+                view(ONE, age=10.0, failing_since=T0 + 5),
+                (
+                    "fresh",
+                    T0 * 1000,
+                    10.0,
+                    "10s old; gateway unreachable since 2027-01-15 08:00:05 UTC (5s): no answer within 10 s [timeout]",
+                ),
+            ),
+            (
+                view(ONE, age=65.0, failing_since=T0 + 15),
+                (
+                    "stale",
+                    T0 * 1000,
+                    65.0,
+                    "gateway unreachable since 2027-01-15 08:00:15 UTC (50s): no answer within 10 s [timeout]",
+                ),
+            ),
+            (view(None), ("never read", None, None, "no poll yet: the bridge has just started")),
+        ],
+        ids=["fresh", "one missed poll", "stale", "never read"],
+    )
+    def test_it_is_fresh_stale_or_was_never_read(self, seen: View, row: tuple[Cell, ...]) -> None:
+        table = tables.freshness(seen)
+        assert [column.title for column in table.columns] == ["State", "Since", "Age", "Text"]
+        assert [tuple(its) for its in table.rows] == [row]
 
 
 def test_a_series_as_a_table_is_its_labels_and_its_last_value() -> None:

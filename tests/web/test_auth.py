@@ -42,15 +42,31 @@ def authorised(site: Site, credential: str) -> int:
 
 
 @pytest.mark.parametrize(("method", "path"), ASKED)
+@pytest.mark.parametrize("given", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic wrong"}])
 def test_without_its_credential_every_route_but_health_refuses(
-    sites: Callable[..., Site], method: str, path: str
+    sites: Callable[..., Site], method: str, path: str, given: dict[str, str]
 ) -> None:
     site = sites(bridge_token=TOKEN)
-    response = site.client.open(path, method=method)
-    assert response.status_code == 403, "a 401 through Grafana's proxy can log its viewers out"
-    assert response.get_json()["error"]["code"] == "forbidden"
-    assert "WWW-Authenticate" not in response.headers
+    response = site.client.open(path, method=method, headers=given)
     assert b"openai" not in response.get_data()
+    said = (response.status_code, response.get_json()["error"]["code"], response.headers.get("WWW-Authenticate"))
+    if method == "GET":
+        assert said == (401, "unauthorized", 'Bearer realm="Provider Health Bridge"')
+    else:
+        assert said == (403, "forbidden", None), "a 401 through Grafana's proxy can log its viewers out"
+
+
+@pytest.mark.parametrize("path", ["/", "/api", "/api/"])
+@pytest.mark.parametrize("content_type", ["application/json", "Application/JSON; charset=utf-8"])
+def test_grafanas_connection_test_is_refused_without_a_challenge(
+    sites: Callable[..., Site], path: str, content_type: str
+) -> None:
+    site = sites(bridge_token=TOKEN, bridge_basic_auth=USER_AND_PASSWORD)
+    for given in ({}, {"Authorization": "Bearer wrong"}):
+        response = site.get(path, **{"Content-Type": content_type, **given})
+        assert response.status_code == 403
+        assert "WWW-Authenticate" not in response.headers
+    assert site.get("/providers", **{"Content-Type": content_type}).status_code == 401
 
 
 @pytest.mark.parametrize("path", ["/health", "/health/", "/api/health"])
@@ -86,7 +102,19 @@ def test_what_is_set_is_accepted_and_nothing_else(
         "x" * 5000,
     ]
     assert [authorised(site, credential) for credential in right] == [200] * len(right)
-    assert {authorised(site, credential) for credential in [*wrong, *nonsense]} == {403}
+    assert {authorised(site, credential) for credential in [*wrong, *nonsense]} == {401}
+
+
+@pytest.mark.parametrize("spelling", [str.lower, str.upper, str.title, lambda scheme: f"{scheme} "])
+def test_a_schemes_name_may_be_written_in_any_case_and_a_credential_may_not(
+    sites: Callable[..., Site], spelling: Callable[[str], str]
+) -> None:
+    site = sites(bridge_token=TOKEN, bridge_basic_auth=USER_AND_PASSWORD)
+    for credential in (BEARER, BASIC):
+        scheme, _, secret = credential.partition(" ")
+        assert authorised(site, f"{spelling(scheme)} {secret}") == 200
+        assert authorised(site, f"{scheme} {secret.swapcase()}") == 401
+        assert authorised(site, f"{scheme} {secret} x") == 401
 
 
 def test_without_a_credential_set_anyone_may_ask(site: Site) -> None:
@@ -105,8 +133,13 @@ def test_a_browser_that_asks_for_the_page_is_let_sign_in(sites: Callable[..., Si
 
 def test_a_browser_is_not_asked_for_a_password_where_only_a_token_is_set(sites: Callable[..., Site]) -> None:
     response = sites(bridge_token=TOKEN).get("/", Accept=PAGE)
-    assert response.status_code == 403
-    assert "WWW-Authenticate" not in response.headers
+    assert response.status_code == 401
+    assert response.headers.getlist("WWW-Authenticate") == ['Bearer realm="Provider Health Bridge"']
+
+
+def test_where_both_are_set_either_is_offered(sites: Callable[..., Site]) -> None:
+    response = sites(bridge_token=TOKEN, bridge_basic_auth=USER_AND_PASSWORD).get("/query?target=providers")
+    assert [one.split()[0] for one in response.headers.getlist("WWW-Authenticate")] == ["Bearer", "Basic"]
 
 
 def test_the_credential_is_asked_for_before_the_body_is_read(sites: Callable[..., Site]) -> None:

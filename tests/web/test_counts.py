@@ -41,7 +41,7 @@ class TestOfItself:
         app = create_app(Settings(gateway_url="http://gateway.test", data_dir=tmp_path, bridge_token="hush"))
         app.test_client().get("/providers")
         counted = read(app.extensions["bridge"].metrics.text())["bridge_http_requests_total"]
-        assert counted == {labelled(route="/providers", method="GET", status="403"): 1.0}
+        assert counted == {labelled(route="/providers", method="GET", status="401"): 1.0}
         app.extensions["bridge"].store.close()
 
     def test_methods_that_clients_make_up_are_one(self, app: Flask) -> None:

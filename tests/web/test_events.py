@@ -84,3 +84,17 @@ def test_a_mistake_is_a_400_that_says_what_would_be_right(site: Site, arguments:
     response = site.get(f"/annotations?{arguments}")
     assert response.status_code == 400
     assert said in response.get_json()["message"]
+
+
+def test_a_tag_with_a_comma_stays_one_tag_where_tags_are_one_text(empty: Site) -> None:
+    """Grafana splits a frame's tags at commas; an array it takes as it is."""
+    name = "a,b, c"
+    vanished = Event(T0, "roster", name, "", "present", "absent", "")
+    empty.log.good(snapshot(T0, [verdict("x")]), vanished)
+    path = f"/annotations?{RANGE}&query=roster"
+    [event] = empty.get(path).get_json()
+    assert event["tags"] == ["roster", name, "absent"]
+    [row] = empty.get(f"{path}&format=rows").get_json()
+    assert row["tags"].split(",") == ["roster", "a;b; c", "absent"]
+    [frame] = empty.query({"target": "roster", "refId": "Anno"}, range={"from": T0 * 1000, "to": (T0 + 60) * 1000})
+    assert frame["rows"][0][4].split(",") == ["roster", "a;b; c", "absent"]

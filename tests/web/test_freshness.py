@@ -172,7 +172,7 @@ class TestBeforeTheFirstPoll:
         assert empty.get("/ready").status_code == 503
         assert empty.get("/", Accept="application/json").get_json()["status"] == "stale"
         [table] = empty.query("providers")
-        assert (table["rows"], len(table["columns"])) == ([], 13)
+        assert (table["rows"], len(table["columns"])) == ([], 14)
 
 
 class TestTheFrontPage:
@@ -218,6 +218,16 @@ class TestTheFrontPage:
 
     def test_the_front_page_knows_json_in_any_case(self, site: Site) -> None:
         assert site.get("/?format=JSON").mimetype == "application/json"
+        assert site.get("/", Accept="Application/JSON").mimetype == "application/json"
+
+    @pytest.mark.parametrize("wanted", ["csv", "rows", "html", "xml", "json,text"])
+    @pytest.mark.parametrize("path", ["/", "/api/"])
+    def test_the_front_page_refuses_a_format_it_does_not_have(self, site: Site, path: str, wanted: str) -> None:
+        for accepted in ("*/*", "application/json", "text/html"):
+            response = site.get(f"{path}?format={wanted}", Accept=accepted)
+            assert response.status_code == 400
+            assert f"there is no format '{wanted}'" in response.get_json()["message"]
+            assert {"json", "text"} <= set(response.get_json()["hint"].replace(",", "").split())
 
 
 def test_the_board_says_since_when_and_why_in_one_line_however_long_the_reason_is(site: Site) -> None:

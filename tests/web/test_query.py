@@ -58,6 +58,18 @@ class TestTargets:
         assert [column["text"] for column in table["columns"]] == ["Time", "provider", "Value"]
         assert sorted(table["rows"]) == [[LAST, "groq", 25.0], [LAST, "openai", 98.9], [LAST, "openrouter", 86.0]]
 
+    def test_a_column_called_value_says_what_it_is_called_and_codes_have_words_beside_them(self, site: Site) -> None:
+        """Grafana would head it by the name of the table, or by the target's letter."""
+        [table] = site.query({"target": "explain", "type": "table", "refId": "A"})
+        titles = [column["text"] for column in table["columns"]]
+        value = table["columns"][titles.index("Value")]
+        assert value["displayName"] == "Value"
+        rows = [dict(zip(titles, row, strict=True)) for row in table["rows"]]
+        of_groq = {row["What"]: (row["Value"], row["State"]) for row in rows if row["Provider"] == "groq"}
+        assert of_groq["status"] == (3.0, "down")
+        assert of_groq["circuit llama-3.1-8b"] == (1.0, "OPEN")
+        assert of_groq["error rate"] == (None, "")
+
     def test_a_table_is_a_table_whatever_type_is_asked_for(self, site: Site) -> None:
         [table] = site.query({"target": "providers", "type": "timeserie"})
         assert (table["type"], len(table["rows"])) == ("table", 3)
@@ -236,6 +248,80 @@ class TestFilters:
         [table] = site.query("circuits", filters=by_model)
         assert [row[:2] for row in table["rows"]] == [["openrouter", "openai/gpt-4o"]]
 
+    @pytest.mark.parametrize(
+        ("operator", "value", "providers"),
+        [
+            ("=", "down", {"groq"}),
+            ("!=", "down", {"openai", "openrouter"}),
+            ("=~", "down|degraded", {"groq", "openrouter"}),
+            ("!~", "d.*", {"openai"}),
+            ("=", "unknown", set()),
+            ("=", "no such status", set()),
+        ],
+    )
+    def test_a_status_chooses_who_has_it_now_wherever_there_are_providers(
+        self, site: Site, operator: str, value: str, providers: set[str]
+    ) -> None:
+        chosen = {"adhocFilters": [{"key": "status", "operator": operator, "value": value}]}
+        for target in ("provider_health_score", "model_error_rate", "model_circuit_breaker_state"):
+            of_all = {one["tags"]["provider"] for one in site.query(target, **RANGE)}
+            for span in ({}, RANGE):
+                found = {one["tags"]["provider"] for one in site.query(target, **chosen, **span)}
+                assert found == providers & of_all, target
+        for table in ("providers", "circuits", "explain"):
+            [answer] = site.query(table, **chosen)
+            place = [column["text"] for column in answer["columns"]].index("Provider")
+            assert {row[place] for row in answer["rows"]} == providers, table
+        [changes] = site.query("transitions", **chosen, **RANGE)
+        assert {row[2] for row in changes["rows"] if row[1] != "gateway"} <= providers
+        drawn = site.query("annotations", **chosen, **RANGE)[0]["rows"]
+        assert {row[4].split(",")[1] for row in drawn if not row[4].startswith("gateway")} <= providers
+
+    def test_a_status_of_fleet_providers_is_its_own_label(self, site: Site) -> None:
+        chosen = [{"key": "status", "operator": "=", "value": "down"}]
+        [series] = site.query("fleet_providers", adhocFilters=chosen)
+        assert series["tags"] == {"status": "down"}
+        assert site.names("fleet_health_score", adhocFilters=chosen) == ["fleet_health_score"]
+
+    def test_a_status_is_that_of_now_in_a_range_of_the_past_too(self, site: Site) -> None:
+        """A ready answer of the same range must not outlive it."""
+        past = {"range": {"from": T0 * 1000 - 1, "to": T0 * 1000 + 31_000}}
+        chosen = [{"key": "status", "operator": "=", "value": "down"}]
+        assert site.names("provider_health_score as {{provider}}", filters=chosen, **past) == ["groq"]
+        site.log.good(snapshot(T0 + 75, [verdict("openai", Status.DOWN), verdict("groq")]))
+        site.now += 15
+        assert site.names("provider_health_score as {{provider}}", filters=chosen, **past) == ["openai"]
+
+    def test_once_the_data_is_stale_everyones_status_is_unknown(self, site: Site) -> None:
+        site.now += 600
+        for value, count in (("unknown", 3), ("down", 0)):
+            chosen = [{"key": "status", "operator": "=", "value": value}]
+            assert len(site.query("provider_health_score", filters=chosen)) == count
+
+    @pytest.mark.parametrize("name", ["adhocFilters", "filters"])
+    @pytest.mark.parametrize("operator", ["<", ">", "~", "", "=|", "like"])
+    def test_one_with_an_operator_that_labels_do_not_have_is_left_out_and_told(
+        self, site: Site, name: str, operator: str
+    ) -> None:
+        chosen = [
+            {"key": "provider", "operator": operator, "value": "5"},
+            {"key": "provider", "operator": "=~", "value": "groq|openai"},
+        ]
+        for span in ({}, RANGE):
+            for _ in range(2):
+                answer = site.query("provider_health_score", "providers", **{name: chosen}, **span)
+                assert len(answer) == 3
+                for entry in answer:
+                    [notice] = entry["meta"]["notices"]
+                    assert notice["severity"] == "warning"
+                    assert 'the filter on "provider" is left out' in notice["text"]
+                assert not any("meta" in entry for entry in site.query("gateway_up", **{name: chosen[1:]}, **span))
+
+    def test_one_on_a_label_that_nothing_has_is_left_out_and_told(self, site: Site) -> None:
+        chosen = [{"key": "region", "operator": "=", "value": "eu"}]
+        for entry in site.query("provider_health_score", "providers", filters=chosen, **RANGE):
+            assert 'the filter on "region" is left out' in entry["meta"]["notices"][0]["text"]
+
     def test_filters_leave_the_fleet_alone(self, site: Site) -> None:
         chosen = [{"key": "provider", "operator": "=", "value": "groq"}]
         assert site.names("fleet_health_score", adhocFilters=chosen) == ["fleet_health_score"]
@@ -276,6 +362,102 @@ class TestByUrl:
         response = site.get("/query" + arguments)
         assert response.status_code == 400
         assert said in response.get_json()["message"]
+
+
+class TestWhatIsNotThere:
+    """A name that nobody has is told to who shows notices: Grafana, which names its targets."""
+
+    @pytest.mark.parametrize(
+        ("selector", "told"),
+        [
+            ('{provider="opnai"}', 'there is no provider "opnai"; did you mean "openai"?'),
+            ('{provider=~"openai|gone"}', 'there is no provider "gone"'),
+            ('{provider="{openai,gone,left}"}', 'there is no provider "gone", "left"'),
+            ('{provider=~"zzz.*"}', 'no provider matches "zzz.*"'),
+            ('{provder="openai"}', "provider_status has no label 'provder'; what it has: provider"),
+        ],
+    )
+    def test_a_panel_is_told(self, site: Site, selector: str, told: str) -> None:
+        for span in ({}, RANGE):
+            entries = site.query({"target": f"provider_status{selector}", "refId": "A"}, **span)
+            assert entries
+            for entry in entries:
+                assert entry["refId"] == "A"
+                assert told in entry["meta"]["notices"][0]["text"]
+        [table] = site.query({"target": f"providers{selector}", "refId": "A", "type": "table"})
+        assert told.replace("provider_status", "providers").removesuffix(": provider") in str(table["meta"]["notices"])
+
+    def test_a_filter_that_names_nobody_is_told_too(self, site: Site) -> None:
+        chosen = [{"key": "provider", "operator": "=", "value": "gone"}]
+        [entry] = site.query({"target": "provider_status", "refId": "A"}, adhocFilters=chosen)
+        assert entry["datapoints"] == []
+        assert 'there is no provider "gone"' in entry["meta"]["notices"][0]["text"]
+
+    def test_what_exists_is_no_notice(self, site: Site) -> None:
+        for target in ('provider_status{provider=~"groq|openai"}', "provider_status", 'provider_status{provider!="x"}'):
+            assert not any("meta" in entry for entry in site.query({"target": target, "refId": "A"}, **RANGE))
+
+    def test_a_warning_tells_who_asks_by_url(self, site: Site) -> None:
+        response = site.get("/query?target=provider_status{provider='gone'}&format=rows")
+        assert response.get_json() == []
+        assert "there is no provider 'gone'" in response.headers["Warning"]
+
+
+class TestMistakes:
+    def test_a_bad_second_target_says_why_in_its_legend(self, site: Site) -> None:
+        good, bad = site.query("gateway_up", {"target": "provider_statis", "refId": "B"})
+        assert good["datapoints"]
+        assert bad["target"] == bad["title"]
+        assert bad["title"].startswith(
+            "provider_statis: unknown metric 'provider_statis'; did you mean 'provider_status'"
+        )
+        assert (bad["datapoints"], bad["refId"]) == ([], "B")
+        assert bad["meta"]["notices"][0]["severity"] == "error"
+
+
+class TestWorst:
+    def test_the_worst_few_are_answered_the_worst_first(self, site: Site) -> None:
+        for span in ({}, RANGE):
+            assert site.names("worst(2, provider_health_score) as {{provider}}", **span) == ["groq", "openrouter"]
+            assert site.names('worst(1, provider_status{provider!="groq"}) as {{provider}}', **span) == ["openrouter"]
+        [table] = site.query({"target": "worst(2,provider_health_score)", "type": "table"})
+        assert [row[1] for row in table["rows"]] == ["groq", "openrouter"]
+
+    @pytest.mark.parametrize(
+        ("target", "says"),
+        [
+            ("worst(5, provider_request_rate)", "has no worst"),
+            ("worst(5, fleet_providers)", "has no worst"),
+            ("worst(5, total_cost)", "has no worst"),
+            ("worst(5, providers)", "takes a metric"),
+            ("worst(5, annotations)", "takes a metric"),
+            ("worst(5, provider_statis)", "did you mean 'provider_status'"),
+            ("worst(0, provider_status)", "a number from 1 on"),
+            ("worst(-1, provider_status)", "a number from 1 on"),
+            ("worst(1.5, provider_status)", "a number from 1 on"),
+            ("worst(provider_status)", "a number from 1 on"),
+            ("worst(5, )", "a metric name is missing"),
+            ("worst(5, provider_status", "a closing parenthesis"),
+            ("worst(5, provider_status))", "after the selector"),
+        ],
+    )
+    def test_what_it_cannot_be_asked_of_is_a_400(self, site: Site, target: str, says: str) -> None:
+        response = site.post("/query", {"targets": [{"target": target}]})
+        assert response.status_code == 400
+        assert says in response.get_json()["message"]
+
+
+class TestFreshness:
+    def test_before_the_first_poll_it_is_known_that_nothing_was_read(self, empty: Site) -> None:
+        [table] = empty.query("freshness")
+        assert table["rows"] == [["never read", None, None, "no poll yet: the bridge has just started"]]
+        [row] = empty.get("/query?target=freshness&format=rows").get_json()
+        assert (row["State"], row["Since"]) == ("never read", None)
+
+    def test_it_needs_no_label_and_minds_no_filter(self, site: Site) -> None:
+        chosen = [{"key": "status", "operator": "=", "value": "down"}]
+        [table] = site.query("freshness", adhocFilters=chosen)
+        assert [row[0] for row in table["rows"]] == ["fresh"]
 
 
 class TestNumbers:

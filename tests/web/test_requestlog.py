@@ -94,9 +94,9 @@ def test_health_checks_and_scrapes_make_no_noise_even_while_there_is_no_data(log
 def test_a_refused_scrape_is_told(log: Log, sites: Callable[..., Site]) -> None:
     site = sites(bridge_token="right")
     log.text()
-    assert site.get("/metrics", Authorization="Bearer wr0ng").status_code == 403
+    assert site.get("/metrics", Authorization="Bearer wr0ng").status_code == 401
     line = log.line()
-    assert (line["level"], line["status_code"], line["endpoint"]) == ("warning", 403, "/metrics")
+    assert (line["level"], line["status_code"], line["endpoint"]) == ("warning", 401, "/metrics")
 
 
 @pytest.mark.parametrize("level", ["WARNING", "ERROR"])

@@ -137,7 +137,7 @@ class TestTables:
         for title in titles:
             assert len({type(row[title]) for row in found} - {type(None), int}) <= 1, title
 
-    @pytest.mark.parametrize("table", TABLES)
+    @pytest.mark.parametrize("table", sorted(TABLES.keys() - {"freshness"}))
     def test_an_empty_one_keeps_its_header(self, empty: Site, table: str) -> None:
         assert len(get_csv(empty, f"/query?target={table}&format=csv")) == 1
         assert get(empty, f"/query?target={table}&format=rows") == []

@@ -48,7 +48,6 @@ def test_what_was_typed_filters_the_names(site: Site, typed: str) -> None:
         ('models{provider=~"openrouter",model=~"openai\\/gpt-4o"}', ["openai/gpt-4o"]),
         ('models{provider="nobody"}', []),
         ("label_values(status)", ["unknown", "healthy", "degraded", "down"]),
-        ("label_values(no_such_label)", []),
         ("metrics", list(METRICS)),
     ],
 )
@@ -56,8 +55,33 @@ def test_variable_queries_are_answered_with_values(site: Site, query: str, value
     assert search(site, {"target": query}) == values
 
 
-def test_a_variable_query_with_a_mistake_lists_nothing(site: Site) -> None:
-    assert search(site, {"target": "models{provider="}) == []
+@pytest.mark.parametrize("typed", ["models{provider=", "label_values(", "label_values(provider", "models{"])
+def test_a_query_that_is_still_being_typed_lists_nothing(site: Site, typed: str) -> None:
+    assert search(site, {"target": typed}) == []
+
+
+def test_a_value_that_is_being_typed_is_completed(site: Site) -> None:
+    typed = 'provider_health_score{provider="open'
+    assert search(site, {"target": typed}) == [f'{typed}ai"}}', f'{typed}router"}}']
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ('models{provder="openai"}', "models has no label 'provder'"),
+        ("label_values(no_such_label)", "no label 'no_such_label'"),
+        ("label_values(provider, model)", "one label, not two"),
+        ('label_values(provider_status{provider="x"} model)', "ends with a label's name"),
+        ('providers{provider=~"("}', "RE2"),
+    ],
+)
+@pytest.mark.parametrize("route", ["/search", "/variable"])
+def test_a_query_that_is_complete_but_wrong_is_a_400_that_says_why(
+    site: Site, query: str, says: str, route: str
+) -> None:
+    response = site.post(route, {"target": query, "payload": {"target": query}})
+    assert response.status_code == 400
+    assert says in response.get_json()["message"]
 
 
 def test_before_the_first_poll_there_are_names_and_no_values(empty: Site) -> None:
