@@ -276,7 +276,13 @@ PROVIDER_METRICS = (
     "provider_request_rate",
     "provider_cost_usd",
 )
-MODEL_METRICS = ("model_circuit_breaker_state", "model_error_rate")
+MODEL_METRICS = (
+    "model_status",
+    "model_circuit_breaker_state",
+    "model_error_rate",
+    "model_request_rate",
+    "model_latency_p95_seconds",
+)
 FLEET_METRICS = (
     "fleet_health_score",
     "fleet_open_circuits",
