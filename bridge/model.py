@@ -213,6 +213,8 @@ class Circuit:
     opens: tuple[float, ...]
     """Openings of the last 24 h, oldest first."""
     reason: str
+    openings: int = 0
+    """All openings since this source first told of it, those that were only counted between two polls included."""
 
     @property
     def key(self) -> Key:
