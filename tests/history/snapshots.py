@@ -88,6 +88,7 @@ def snapshot(
         ModelNumbers.from_values(
             {
                 **{metric: {} for metric in MODEL_METRICS},
+                "model_status": dict.fromkeys(model_error_rates or {}, float(Status.HEALTHY)),
                 "model_circuit_breaker_state": states,
                 "model_error_rate": model_error_rates or {},
             }
