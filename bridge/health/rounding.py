@@ -26,6 +26,8 @@ _DECIMALS: Mapping[str, int | Decimals] = {
     "provider_request_rate": RATE,
     "provider_cost_usd": COST,
     "model_error_rate": RATIO,
+    "model_request_rate": RATE,
+    "model_latency_p95_seconds": _seconds,
     "fleet_health_score": PERCENT,
     "fleet_error_rate": RATIO,
     "fleet_request_rate": RATE,

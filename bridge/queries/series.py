@@ -299,9 +299,10 @@ def current(view: View, metric: Metric, target: Target, filters: Sequence[Matche
             state = None if circuit.state is None or view.stale else float(circuit.state)
             if circuit.model:
                 found.append(({"provider": circuit.provider, "model": circuit.model}, state))
-    elif metric.name == "model_error_rate" and snapshot:
-        for key, rate in snapshot.model_error_rates.items():
-            found.append(({"provider": key.provider, "model": key.model}, None if view.stale else rate))
+    elif metric.level == "model" and snapshot:
+        unknown = 0.0 if metric.worst == "status" else None
+        for key, value in snapshot.models.of(metric.name).items():
+            found.append(({"provider": key.provider, "model": key.model}, unknown if view.stale else value))
     elif metric.level == "status" and snapshot:
         statuses = [view.status(verdict) for verdict in snapshot.verdicts]
         counts = {number: sum(status == number for status in statuses) for number in STATUS_WORDS}

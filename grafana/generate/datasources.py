@@ -182,6 +182,11 @@ class Infinity(Datasource):
         ]
         return {"target": self._get("/annotations", {"query": query, **_RANGE}, columns).model | {"refId": "Anno"}}
 
+    def current(self, target: str, labels: Sequence[str]) -> Query:
+        """Ask for a target's values as of now, a row a series with these labels: the form that alert rules take."""
+        columns = [*(_column(label, label, "string") for label in labels), _column("value", "value", "number")]
+        return self._get("/query", {"target": target}, columns)
+
     def _get(self, path: str, parameters: dict[str, str], columns: list[Json]) -> Query:
         given = [{"key": key, "value": value} for key, value in {**parameters, "format": "rows"}.items()]
         return Query(

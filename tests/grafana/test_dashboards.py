@@ -17,7 +17,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from bridge.queries.catalog import METRICS, Metric
 from bridge.queries.targets import parse
 from grafana.generate import looks
-from grafana.generate.__main__ import FOLDER, files
+from grafana.generate.__main__ import ALERT_RULES, FOLDER, files
 from tests.grafana.plugins import FILES, Json, load
 
 BOARDS = [pytest.param(load(file), id=f"{file.parent.name}-{file.stem}") for file in FILES]
@@ -32,7 +32,7 @@ UIDS = {
 
 
 def test_the_files_are_what_the_python_makes_of_them() -> None:
-    on_disk = {file: file.read_text(encoding="utf-8") for file in FOLDER.glob("*/*")}
+    on_disk = {file: file.read_text(encoding="utf-8") for file in (*FOLDER.glob("*/*"), ALERT_RULES)}
     assert on_disk == files(), "run: make dashboards"
 
 

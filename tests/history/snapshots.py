@@ -16,6 +16,7 @@ from bridge.history.segment import PollRow, of_rows
 from bridge.history.store import Store
 from bridge.model import (
     FLEET_METRICS,
+    MODEL_METRICS,
     PROVIDER_METRICS,
     Circuit,
     CircuitState,
@@ -85,7 +86,14 @@ def snapshot(
         at,
         tuple(sorted(verdicts, key=lambda one: one.provider)),
         circuits,
-        ModelNumbers.from_values({"model_circuit_breaker_state": states, "model_error_rate": model_error_rates or {}}),
+        ModelNumbers.from_values(
+            {
+                **{metric: {} for metric in MODEL_METRICS},
+                "model_status": dict.fromkeys(model_error_rates or {}, float(Status.HEALTHY)),
+                "model_circuit_breaker_state": states,
+                "model_error_rate": model_error_rates or {},
+            }
+        ),
         {**dict.fromkeys(FLEET_METRICS), **(fleet or {})},
         ("gatewayz-data",),
         100,
