@@ -158,12 +158,16 @@ def history(
 def timeline(
     source: Datasource, title: str, target: str, place: Place, *, points: int = TIMELINE_POINTS
 ) -> statetimeline.Panel:
-    """A metric's states as coloured bars with their words; for quantities, the levels they are on."""
+    """A metric's states as coloured bars with their words; for quantities, every point in the colour of its level."""
+    metric = metric_of(target)
     panel = _dressed(statetimeline.Panel(), source, title, target, place)
     panel.with_target(source.series(target, points)).max_data_points(points)
-    panel.per_page(BARS_PER_PAGE).merge_values(True).row_height(0.8).line_width(0).fill_opacity(85).color_scheme(
-        looks.by_level()
-    )
+    panel.per_page(BARS_PER_PAGE).row_height(0.8).line_width(0).fill_opacity(85)
+    # Where Grafana merges values whose colours come from thresholds, it draws the thresholds instead of the values: all
+    # states would be one bar. Their colours come with their words.
+    panel.merge_values(bool(metric.words))
+    if metric.words:
+        panel.color_scheme(FieldColor().mode(FieldColorModeId.FIXED).fixed_color(looks.UNKNOWN))
     panel.show_value(common.VisibilityMode.AUTO).align_value(common.TimelineValueAlignment.LEFT)
     legend = common_builders.VizLegendOptions().display_mode(common.LegendDisplayMode.LIST).show_legend(True)
     panel.legend(legend.placement(common.LegendPlacement.BOTTOM).calcs([]))

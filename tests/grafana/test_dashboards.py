@@ -129,6 +129,9 @@ def test_timelines_page_and_times_have_no_milliseconds(board: Json) -> None:
     for panel in board["panels"]:
         if panel["type"] == "state-timeline":
             assert panel["options"]["perPage"] == 20
+            # Grafana would merge the levels instead of the values: all states would be one bar.
+            coloured_by_level = panel["fieldConfig"]["defaults"]["color"]["mode"] == "thresholds"
+            assert not (coloured_by_level and panel["options"]["mergeValues"])
         for override in panel.get("fieldConfig", {}).get("overrides", ()):
             if override["matcher"]["options"] in ("Time", "Since", "Open since", "First opened"):
                 assert {"id": "unit", "value": "dateTimeAsIso"} in override["properties"]
