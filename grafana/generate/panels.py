@@ -46,8 +46,8 @@ COLUMN_METRICS = {
 WORD_COLUMNS = ("Status", "Circuit", "State", "From", "To")
 """Columns of tables that hold words for states."""
 NOTHING = "–"
-MAY_NEVER_BE = ("Open since", "First opened")
-"""Columns in which nothing is an answer too: what never opened has no such time."""
+MAY_NEVER_BE = ("Open since", "First opened", "Published")
+"""Columns in which nothing is an answer too: what never opened has no such time, and not all is published."""
 
 FRESHNESS_COLUMNS = (Column("State"), Column("Since", "time"), Column("Age", "number", "s"), Column("Text"))
 FRESHNESS_STATES = ("fresh", "stale", "never read")

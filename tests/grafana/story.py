@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from demo.traffic import CLOSED, HALF_OPEN, OPEN
 
@@ -128,6 +129,11 @@ def providers() -> list[str]:
     return list(dict.fromkeys(provider for provider, _ in FLEET))
 
 
+def circuits_of(provider: str) -> list[Key]:
+    """A provider's circuits."""
+    return [key for key in FLEET if key[0] == provider]
+
+
 @dataclass(frozen=True)
 class Truth:
     """What is so when somebody looks."""
@@ -160,20 +166,18 @@ class Truth:
 
     def worst(self, provider: str) -> str:
         """The state of a provider's worst circuit now."""
-        found = {self.state(key) for key in FLEET if key[0] == provider}
-        return next(word for word in ("unknown", "OPEN", "HALF_OPEN", "CLOSED") if word in found)
+        return self._worst(self.good[-1], circuits_of(provider)) if self.known else "unknown"
 
     def open_circuits(self, provider: str) -> int:
         """How many of a provider's circuits are OPEN."""
-        return sum(self.state(key) == "OPEN" for key in FLEET if key[0] == provider)
+        return sum(self.state(key) == "OPEN" for key in circuits_of(provider))
 
     def status(self, provider: str) -> str:
         """A provider's status now."""
         if not self.known:
             return "unknown"
-        circuits = sum(key[0] == provider for key in FLEET)
         opened = self.open_circuits(provider)
-        return "down" if opened == circuits else "degraded" if opened else "healthy"
+        return "down" if opened == len(circuits_of(provider)) else "degraded" if opened else "healthy"
 
     def error_rate(self, *keys: Key) -> float | None:
         """Failures among requests since the first good poll (there are no five minutes yet)."""
@@ -184,21 +188,56 @@ class Truth:
         failures = sum(last.failures[key] - first.failures[key] for key in keys)
         return failures / requests if requests else None
 
-    def changes(self, key: Key) -> list[tuple[float, str]]:
-        """A circuit's states as they went: when each was first seen, and its word."""
+    def request_rate(self, *keys: Key) -> float:
+        """Requests a second since the first good poll."""
+        first, last = self.good[0], self.good[-1]
+        return sum(last.requests[key] - first.requests[key] for key in keys) / (last.at - first.at)
+
+    def score(self, provider: str) -> float | None:
+        """A provider's health score, 0-100: its latency is good, whatever happens."""
+        errors = self.error_rate(*circuits_of(provider))
+        return None if errors is None else 40 * self.available(provider) + 30 * (1 - errors) + 30
+
+    def available(self, provider: str) -> float:
+        """The share of a provider's circuits that are not OPEN."""
+        return 1 - self.open_circuits(provider) / len(circuits_of(provider))
+
+    def first_opened(self, *keys: Key) -> float | None:
+        """When the outage began that the last good poll saw; None where no circuit is OPEN."""
+        polls = [poll for poll in self.good if any(poll.states[key] == OPEN for key in keys)]
+        if not polls or polls[-1] is not self.good[-1]:
+            return None
+        closed = [poll.at for poll in self.good if all(poll.states[key] == CLOSED for key in keys)]
+        return min(poll.at for poll in polls if not closed or poll.at > closed[-1])
+
+    def bars(self, *keys: Key) -> list[tuple[float, str]]:
+        """How the worst of these circuits went: when each state was first seen, holes where polls were missed."""
         found: list[tuple[float, str]] = []
-        for poll in self.good:
-            word = WORDS[poll.states[key]]
+        end = self.at if self.stale else self.good[-1].at
+        for poll in sorted((*self.good, *self.missed), key=lambda poll: poll.at):
+            if poll.at > end or not (poll.good or found):
+                continue
+            word = self._worst(poll, keys) if poll.good else "no data"
             if not found or found[-1][1] != word:
                 found.append((poll.at, word))
         return found
 
-    def changes_of_worst(self, provider: str) -> list[tuple[float, str]]:
-        """The same for a provider's worst circuit."""
-        found: list[tuple[float, str]] = []
-        for poll in self.good:
-            states = {poll.states[key] for key in FLEET if key[0] == provider}
-            word = next(WORDS[state] for state in (OPEN, HALF_OPEN, CLOSED) if state in states)
-            if not found or found[-1][1] != word:
-                found.append((poll.at, word))
-        return found
+    @staticmethod
+    def _worst(poll: Poll, keys: Sequence[Key]) -> str:
+        states = {poll.states[key] for key in keys}
+        return next(WORDS[state] for state in (OPEN, HALF_OPEN, CLOSED) if state in states)
+
+    def moves(self) -> list[tuple[float, Key, str, str]]:
+        """Every change of a circuit, newest first: when, which, from what and to what."""
+        found = [
+            (after.at, key, WORDS[before.states[key]], WORDS[after.states[key]])
+            for before, after in pairwise(self.good)
+            for key in FLEET
+            if before.states[key] != after.states[key]
+        ]
+        return sorted(found, reverse=True)
+
+    def until(self, end: float) -> Truth:
+        """What was true at an earlier time, of what came before."""
+        good, missed = ([poll for poll in polls if poll.at <= end] for polls in (self.good, self.missed))
+        return replace(self, at=end, good=good, missed=missed)

@@ -18,6 +18,7 @@ from bridge.queries.catalog import METRICS, Metric
 from bridge.queries.targets import parse
 from grafana.generate import looks
 from grafana.generate.__main__ import FOLDER, files
+from grafana.generate.panels import MAY_NEVER_BE
 from tests.grafana.plugins import FILES, Json, load
 
 BOARDS = [pytest.param(load(file), id=f"{file.parent.name}-{file.stem}") for file in FILES]
@@ -113,7 +114,7 @@ def test_null_is_grey_and_says_so_in_every_field_and_override(board: Json) -> No
         for override in panel["fieldConfig"]["overrides"]:
             properties = {one["id"]: one["value"] for one in override["properties"]}
             if panel["type"] == "table" or "mappings" in properties or "thresholds" in properties:
-                absent = "–" if override["matcher"]["options"] in ("Open since", "First opened") else "no data"
+                absent = "–" if override["matcher"]["options"] in MAY_NEVER_BE else "no data"
                 assert of_null(properties["mappings"]) == (absent, looks.UNKNOWN), override
 
 

@@ -6,23 +6,26 @@ A living service hears a gateway's story: never read, calm, an incident and a fl
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import pytest
 
-from bridge.queries.catalog import LEVELS, METRICS, STATUS_WORDS
 from grafana.generate import looks
-from tests.grafana import reading
+from grafana.generate.panels import MAY_NEVER_BE, NOTHING
 from tests.grafana.plugins import Json
-from tests.grafana.story import FAILING, FLAPS, FLEET, HEALTHY, Truth
+from tests.grafana.reading import TIME, check_of
 from tests.grafana.viewer import VERSIONS, Seen, look
-from tests.grafana.watching import BOARDS, PANELS, Moment, PanelKey, watch
+from tests.grafana.watching import PANELS, Moment, PanelKey, watch
 from tests.services import require
 
 pytestmark = pytest.mark.service
 
 Watched = Mapping[tuple[str, PanelKey], Mapping[str, Seen]]
+EVERY_PANEL = pytest.mark.parametrize("key", PANELS, ids=lambda key: f"{key[0]}-{key[1]}")
+EVERY_VERSION = pytest.mark.parametrize("version", VERSIONS)
+NO_WORDS = ("", "null", "undefined", "NaN", "-∞", "Infinity", "[object Object]")
+STATES = ("Status", "Circuit", "State", "From", "To")
+"""Columns that hold a word for a state."""
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +36,7 @@ def moments(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Moment]:
 
 @pytest.fixture(scope="module")
 def watched(moments: Mapping[str, Moment]) -> Watched:
-    """By version of Grafana and panel: what is seen at each moment."""
+    """What is seen of each panel by each version of Grafana, by moment."""
     keys = [(moment, key) for moment in moments for key in PANELS]
     found: dict[tuple[str, PanelKey], dict[str, Seen]] = {}
     for version in VERSIONS:
@@ -41,3 +44,52 @@ def watched(moments: Mapping[str, Moment]) -> Watched:
         for (moment, key), seen in zip(keys, look(version, asked), strict=True):
             found.setdefault((version, key), {})[moment] = seen
     return found
+
+
+@EVERY_VERSION
+@EVERY_PANEL
+def test_a_viewer_reads_what_is_true(
+    moments: Mapping[str, Moment], watched: Watched, version: str, key: PanelKey
+) -> None:
+    check = check_of(PANELS[key])
+    for name, seen in watched[version, key].items():
+        print(f"{PANELS[key]['title']!r}, {name}: {seen}")  # the last one is it, where this fails
+        moment = moments[name]
+        check(seen, moment.in_range if shows_a_range(PANELS[key]) else moment.truth)
+
+
+def shows_a_range(panel: Json) -> bool:
+    """Whether a panel shows the time range; the others show now."""
+    return panel["type"] in ("timeseries", "state-timeline") or "in this range" in panel["title"]
+
+
+@EVERY_VERSION
+@EVERY_PANEL
+def test_nothing_unknown_has_a_colour_and_no_state_is_a_code(watched: Watched, version: str, key: PanelKey) -> None:
+    states = [word for word in looks.COLOURS if word not in ("fresh", "stale", "never read")]
+    for name, seen in watched[version, key].items():
+        print(f"{PANELS[key]['title']!r}, {name}: {seen}")
+        for text in seen.texts:
+            assert not any(text.text == bad or text.text.startswith("-∞") for bad in NO_WORDS)
+            if text.text in (looks.NO_DATA, "unknown", NOTHING):
+                assert text.colour in (None, looks.UNKNOWN)
+        cells = [row[column].text for row in seen.rows for column in STATES if column in row and row[column].colour]
+        assert set(cells) <= {*states, looks.NO_DATA, NOTHING, "up"}
+        for row in seen.rows:
+            for column in ("Time", "Since", "Open since", "First opened"):
+                if column in row and row[column].text not in (looks.NO_DATA, *([NOTHING] * (column in MAY_NEVER_BE))):
+                    assert TIME.fullmatch(row[column].text), "a time to the second"
+
+
+@EVERY_VERSION
+@EVERY_PANEL
+def test_headers_are_words_and_every_override_meets_a_field(watched: Watched, version: str, key: PanelKey) -> None:
+    panel = PANELS[key]
+    dressed = [override["matcher"]["options"] for override in panel["fieldConfig"]["overrides"]]
+    for seen in watched[version, key].values():
+        if panel["type"] == "table" and seen.headers:
+            assert list(seen.headers) == dressed
+            assert all(re.fullmatch(r"[A-Zp][a-zA-Z0-9]+( [a-zA-Z0-9]+)*", header) for header in seen.headers)
+        assert all(name.strip() for name in (*seen.lanes, *seen.lines))
+    met = [any(seen.applied[place] for seen in watched[version, key].values()) for place in range(len(dressed))]
+    assert dict(zip(dressed, met, strict=True)) == dict.fromkeys(dressed, True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from tests.grafana.plugins import ALL, FILES, Json, Scope, ask, infinity_frame, load, scope_of
+from tests.grafana.plugins import ALL, FILES, Json, Refused, Scope, ask, infinity_frame, load, scope_of
 from tests.grafana.story import CALM_POLLS, FLAP, Storyteller, Truth
 from tests.service.harness import AS_THE_README, Reply, Service, running, wait_until
 
@@ -22,10 +22,7 @@ PanelKey = tuple[str, int]
 """A dashboard (folder and name) and a panel's id."""
 BOARDS: Mapping[str, Json] = {f"{file.parent.name}-{file.stem}": load(file) for file in FILES}
 PANELS: Mapping[PanelKey, Json] = {
-    (name, panel["id"]): panel
-    for name, board in BOARDS.items()
-    for panel in board["panels"]
-    if panel["type"] != "row"
+    (name, panel["id"]): panel for name, board in BOARDS.items() for panel in board["panels"] if panel["type"] != "row"
 }
 
 
@@ -34,6 +31,9 @@ class Moment:
     """What was true, and what every panel was answered, as frames or in its datasource's own format."""
 
     truth: Truth
+    """Now."""
+    in_range: Truth
+    """As of the end of the time range, which is now, or was long ago."""
     answers: Mapping[PanelKey, Sequence[Json]]
 
 
@@ -76,9 +76,7 @@ def watch(folder: Path) -> dict[str, Moment]:
     story = Storyteller()
     with running(story) as gateway:  # type: ignore[arg-type]
         environment = {"GATEWAYZ_API_URL": gateway.url, "GATEWAY_METRICS_PATH": "/metrics"}
-        service = Service(
-            folder, {**environment, "STALE_AFTER": f"{STALE_AFTER_SECONDS}s"}, command=AS_THE_README
-        )
+        service = Service(folder, {**environment, "STALE_AFTER": f"{STALE_AFTER_SECONDS}s"}, command=AS_THE_README)
         try:
             return _told(story, service.start())
         finally:
@@ -118,14 +116,15 @@ def _look(story: Storyteller, service: Service, moment: str, span: tuple[float, 
 
     def answer(key: PanelKey) -> Sequence[Json]:
         panel = PANELS[key]
-        if span is None:
-            scope = scope_of(BOARDS[key[0]], panel, EVERYTHING, now)
-        else:
-            scope = Scope(EVERYTHING, *span)
-        found = ask(living, panel, scope)
+        scope = Scope(EVERYTHING, *span) if span else scope_of(BOARDS[key[0]], panel, EVERYTHING, now)
+        try:
+            found = ask(living, panel, scope)
+        except Refused:
+            return []
         if "infinity" in panel["datasource"]["type"]:
             return [infinity_frame(query, table) for query, table in zip(panel["targets"], found, strict=True)]
         return found
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        return Moment(truth, dict(zip(PANELS, pool.map(answer, PANELS), strict=True)))
+        in_range = truth if span is None else truth.until(span[1])
+        return Moment(truth, in_range, dict(zip(PANELS, pool.map(answer, PANELS), strict=True)))
