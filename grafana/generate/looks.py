@@ -34,7 +34,8 @@ COLOURS = {
     "stale": DOWN,
     "never read": UNKNOWN,
 }
-NO_DATA = "no data"
+NO_DATA, NOTHING = "no data", "–"
+"""What stands for null, and for an empty text or for null where that is an answer."""
 
 
 def mappings(metric: Metric) -> list[ValueMapping]:
@@ -44,13 +45,19 @@ def mappings(metric: Metric) -> list[ValueMapping]:
 
 def words(names: Iterable[str] = (*CIRCUIT_WORDS.values(), *STATUS_WORDS.values())) -> list[ValueMapping]:
     """The words that tables use, in the same colours."""
-    return _named({name: name for name in names})
+    named = {name: name for name in names}
+    return [*_named(named), _empty(len(named) + 1)]
 
 
 def not_known(text: str = NO_DATA, index: int = 0) -> ValueMapping:
     """Null in words and in grey: without it Grafana paints null in the colour of the lowest threshold."""
     result = ValueMappingResult(text=text, color=UNKNOWN, index=index)
     return SpecialValueMap(DashboardSpecialValueMapOptions(match=SpecialValueMatch.NULL_AND_NAN, result=result))
+
+
+def _empty(index: int) -> ValueMapping:
+    result = ValueMappingResult(text=NOTHING, color="transparent", index=index)
+    return SpecialValueMap(DashboardSpecialValueMapOptions(match=SpecialValueMatch.EMPTY, result=result))
 
 
 def _named(named: dict[str, str]) -> list[ValueMapping]:

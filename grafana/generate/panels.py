@@ -45,7 +45,6 @@ COLUMN_METRICS = {
 """Columns of tables whose cells are coloured by a metric's levels."""
 WORD_COLUMNS = ("Status", "Circuit", "State", "From", "To")
 """Columns of tables that hold words for states."""
-NOTHING = "–"
 MAY_NEVER_BE = ("Open since", "First opened", "Published")
 """Columns in which nothing is an answer too: what never opened has no such time, and not all is published."""
 
@@ -230,12 +229,12 @@ def _column_settings(column: Column) -> list[DynamicConfigValue]:
         settings.append(DynamicConfigValue("unit", unit))
     if column.title == "Value":  # Grafana would head it with its table's name
         settings.append(DynamicConfigValue("displayName", column.title))
-    settings.append(DynamicConfigValue("noValue", looks.NO_DATA if column.type == "number" else NOTHING))
+    settings.append(DynamicConfigValue("noValue", looks.NO_DATA if column.type == "number" else looks.NOTHING))
     if column.title in WORD_COLUMNS:
         settings += looks.coloured()
     elif column.title in COLUMN_METRICS:
         settings += looks.coloured(looks.levels(METRICS[COLUMN_METRICS[column.title]]))
     else:
-        null = NOTHING if column.title in MAY_NEVER_BE else looks.NO_DATA
+        null = looks.NOTHING if column.title in MAY_NEVER_BE else looks.NO_DATA
         settings.append(DynamicConfigValue("mappings", [looks.not_known(null)]))
     return settings

@@ -94,11 +94,18 @@ def seconds(length: str) -> float:
     return float(length[:-1]) * SECONDS[length[-1]]
 
 
-def scope_of(board: Json, panel: Json, chosen: Mapping[str, Sequence[str]], now: float) -> Scope:
-    """The time a panel shows: the dashboard's, or its own, shifted."""
+def scope_of(
+    board: Json,
+    panel: Json,
+    chosen: Mapping[str, Sequence[str]],
+    now: float,
+    absolute: tuple[float, float] | None = None,
+) -> Scope:
+    """The time a panel shows: the dashboard's, or its own, shifted. Where it is ``absolute``, none is a panel's own."""
     length = panel.get("timeFrom") or board["time"]["from"].removeprefix("now-")
+    start, end = absolute or (now - seconds(length), now)
     shift = seconds(panel["timeShift"]) if "timeShift" in panel else 0.0
-    return Scope(chosen, now - seconds(length) - shift, now - shift)
+    return Scope(chosen, start - shift, end - shift)
 
 
 def ask(site: Bridge, panel: Json, scope: Scope) -> list[Json]:

@@ -120,8 +120,8 @@ def test_null_is_grey_and_says_so_in_every_field_and_override(board: Json) -> No
 
 def of_null(mappings: list[Json]) -> tuple[str, str]:
     """The text and the colour of what is not known."""
-    [found] = [one["options"] for one in mappings if one["type"] == "special"]
-    assert found["match"] == "null+nan"
+    special = [one["options"] for one in mappings if one["type"] == "special"]
+    [found] = [one for one in special if one["match"] == "null+nan"]
     return found["result"]["text"], found["result"]["color"]
 
 

@@ -22,6 +22,7 @@ from tests.services import require
 HERE = Path(__file__).parent
 PINNED = ("package.json", "package-lock.json")
 VERSIONS = ("11", "12")
+TRANSPARENT = "#00000000"
 INSTALL_SECONDS = 240.0
 LOOK_SECONDS = 60.0
 
@@ -88,8 +89,8 @@ def _seen(one: Mapping[str, Any]) -> Seen:
 
 
 def _text(written: Mapping[str, Any]) -> Text:
-    colour = written["colour"]
-    return Text(written["text"], colour.upper() if isinstance(colour, str) else None)
+    colour = (written["colour"] or TRANSPARENT).upper()
+    return Text(written["text"], None if colour == TRANSPARENT else colour)
 
 
 def installed() -> Path:

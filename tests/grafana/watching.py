@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from tests.grafana.plugins import ALL, FILES, Json, Refused, Scope, ask, infinity_frame, load, scope_of
+from tests.grafana.plugins import ALL, FILES, Json, Refused, ask, infinity_frame, load, scope_of
 from tests.grafana.story import CALM_POLLS, FLAP, Storyteller, Truth
 from tests.service.harness import AS_THE_README, Reply, Service, running, wait_until
 
@@ -116,9 +116,8 @@ def _look(story: Storyteller, service: Service, moment: str, span: tuple[float, 
 
     def answer(key: PanelKey) -> Sequence[Json]:
         panel = PANELS[key]
-        scope = Scope(EVERYTHING, *span) if span else scope_of(BOARDS[key[0]], panel, EVERYTHING, now)
         try:
-            found = ask(living, panel, scope)
+            found = ask(living, panel, scope_of(BOARDS[key[0]], panel, EVERYTHING, now, span))
         except Refused:
             return []
         if "infinity" in panel["datasource"]["type"]:
