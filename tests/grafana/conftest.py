@@ -10,7 +10,7 @@ from bridge.model import CircuitState, Event, Evidence, Key, Status
 from tests.history.snapshots import T0, Recorder, circuit, snapshot, verdict
 from tests.web.conftest import Site
 
-pytest.register_assert_rewrite("tests.grafana.reading")
+pytest.register_assert_rewrite("tests.grafana.reading", "tests.grafana.drawing")
 
 DAY = 86_400.0
 NOW = T0 + 8 * DAY

@@ -1,4 +1,4 @@
-"""What each panel has to say, by its title, for what is true: its texts, their colours, its bars and lines."""
+"""What tiles and tables have to say for what is true: their texts and colours."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ import calendar
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 from bridge.queries.catalog import LEVELS, METRICS, STATUS_WORDS
 from grafana.generate import looks
 from grafana.generate.panels import COLUMN_METRICS
-from tests.grafana.plugins import Json
 from tests.grafana.story import FAILING, FLEET, SCORE, SECONDS, Key, Truth, circuits_of
 from tests.grafana.viewer import Seen, Text
-
-Check = Callable[[Seen, Truth], None]
 
 NO_DATA = Text(looks.NO_DATA, looks.UNKNOWN)
 UNCOLOURED = Text(looks.NO_DATA, None)
@@ -224,119 +221,3 @@ def evidence(seen: Seen, truth: Truth) -> None:
             words = {found for text in row.values() for found in re.findall(r"\w+", text.text)}
             assert expected in words, f"{what}: a bare code"
     assert not said
-
-
-# Timelines
-
-
-def worst_circuits(seen: Seen, truth: Truth) -> None:
-    _states(seen, truth, {name: circuits_of(name) for name in truth.providers})
-
-
-def circuits_by_model(seen: Seen, truth: Truth) -> None:
-    _states(seen, truth, {} if truth.never else {" / ".join(key): [key] for key in FLEET})
-
-
-def _states(seen: Seen, truth: Truth, lanes: Mapping[str, Sequence[Key]]) -> None:
-    assert set(seen.lanes) == set(lanes)
-    for name, keys in lanes.items():
-        expected, bars = truth.bars(*keys), seen.lanes[name]
-        assert [text.text for _, text in bars] == [state for _, state in expected], f"{name} flapped otherwise"
-        for (at, text), (true_at, state) in zip(bars, expected, strict=True):
-            assert abs(at - true_at) <= SLACK_SECONDS
-            assert text.colour == (looks.UNKNOWN if state == looks.NO_DATA else looks.COLOURS[state])
-
-
-def availability(seen: Seen, truth: Truth) -> None:
-    assert set(seen.lanes) == set(truth.providers)
-    for provider, bars in seen.lanes.items():
-        for _, text in bars:
-            value = None if text.text == looks.NO_DATA else 100 * number(text.text)
-            level(text, "provider_availability", value, 0.1)
-        expected = 100 * truth.available(provider) if truth.known else None
-        level(bars[-1][1], "provider_availability", expected, 0.1)
-
-
-# Graphs
-
-
-def graph(value_of: Callable[[Truth, Sequence[Key]], float | None], slack: float, *, models: bool = False) -> Check:
-    """Lines that end in what is true now, and break where it is not known."""
-
-    def check(seen: Seen, truth: Truth) -> None:
-        names = {" / ".join(key): [key] for key in FLEET} if models else {p: circuits_of(p) for p in truth.providers}
-        assert set(seen.lines) == (set() if truth.never else set(names))
-        for name, points in seen.lines.items():
-            expected, last = value_of(truth, names[name]), points[-1][1]
-            if not truth.known or expected is None:
-                assert last is None
-                assert seen.legends[name]["last"] == looks.NO_DATA
-                assert [value for _, value in points[-2:]] == [None, None], "old panels take the value before one null"
-            else:
-                assert last is not None
-                assert abs(last - expected) <= slack, (name, last, expected)
-                assert seen.legends[name]["last"] != looks.NO_DATA
-            _breaks(points, truth)
-
-    return check
-
-
-def _breaks(points: Sequence[tuple[float, float | None]], truth: Truth) -> None:
-    """A line has a gap where polls were missed, and no value there."""
-    end = truth.at if truth.stale else truth.good[-1].at
-    for poll in truth.missed:
-        if not truth.good[0].at < poll.at <= end:
-            continue
-        assert any(value is None and abs(at - poll.at) <= SLACK_SECONDS for at, value in points)
-    times = [poll.at for poll in truth.good]
-    for at, value in points:
-        assert value is None or min(abs(at - polled) for polled in times) <= SLACK_SECONDS
-
-
-def nothing(seen: Seen, truth: Truth) -> None:
-    """There is no history of so long ago."""
-    assert all(value is None for points in seen.lines.values() for _, value in points)
-
-
-def _provider(keys: Sequence[Key]) -> str:
-    return keys[0][0]
-
-
-HEALTH = graph(lambda truth, keys: truth.score(_provider(keys)), 2.0)
-ERRORS = graph(lambda truth, keys: truth.error_rate(*keys), ERROR_RATE_SLACK)
-SHIFTED = ("the same time yesterday", "the same time 7 days before")
-CHECKS: Mapping[str, Check] = {
-    "Data": data,
-    "Providers by status": by_status,
-    "Open circuits": open_circuits,
-    "Fleet health": fleet_health,
-    "Fleet error rate": fleet_errors,
-    "Age of the data": age,
-    "Status": status_tiles,
-    "Providers": providers,
-    "Providers that are not healthy": not_healthy,
-    "Circuits that are not CLOSED": not_closed,
-    "Every opening and closing in this range, newest first": moves,
-    "Evidence": evidence,
-    "Circuits: the worst of each provider": worst_circuits,
-    "Circuits of each provider: bars that alternate are flapping": worst_circuits,
-    "Circuits by model": circuits_by_model,
-    "Availability": availability,
-    "Health score": HEALTH,
-    "Health score: this range": HEALTH,
-    "Health score: the worst of every 20 minutes of the last 7 days": HEALTH,
-    "Error rate": ERRORS,
-    "Error rate: this range": ERRORS,
-    "Error rate by model": graph(lambda truth, keys: truth.error_rate(*keys), ERROR_RATE_SLACK, models=True),
-    "Latency, 95th percentile": graph(lambda truth, keys: SECONDS, 0.1),
-    "Requests": graph(lambda truth, keys: truth.request_rate(*keys), REQUEST_RATE_SLACK),
-    "Health score as the gateway reports it": graph(lambda truth, keys: SCORE, 0.0),
-    **{f"{name}: {when}": nothing for name in ("Health score", "Error rate") for when in SHIFTED},
-}
-OPEN_CIRCUITS_GRAPH = graph(lambda truth, keys: float(truth.open_circuits(_provider(keys))), 0.0)
-
-
-def check_of(panel: Json) -> Check:
-    """The check of a panel. Of two that have one title the graph shows the same over time."""
-    graphed = panel["type"] == "timeseries" and panel["title"] == "Open circuits"
-    return OPEN_CIRCUITS_GRAPH if graphed else CHECKS[panel["title"]]

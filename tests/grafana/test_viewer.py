@@ -12,8 +12,9 @@ import pytest
 
 from grafana.generate import looks
 from grafana.generate.panels import MAY_NEVER_BE
+from tests.grafana.checks import check_of
 from tests.grafana.plugins import Json
-from tests.grafana.reading import TIME, check_of
+from tests.grafana.reading import TIME
 from tests.grafana.viewer import VERSIONS, Seen, look
 from tests.grafana.watching import PANELS, Moment, PanelKey, watch
 from tests.services import require
