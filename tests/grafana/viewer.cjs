@@ -14,7 +14,7 @@ for (const name of ["document", "localStorage", "navigator"]) {
 }
 console.info = console.error; // stdout is for the answer, and a library greets there
 const { map } = require("rxjs");
-const grafana = require(`grafana-data-${process.argv[2]}`);
+const grafana = require(`grafana/${process.argv[2]}.js`);
 
 const theme = grafana.createTheme();
 const timeZone = "utc";
