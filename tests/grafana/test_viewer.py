@@ -41,7 +41,7 @@ def watched(moments: Mapping[str, Moment]) -> Watched:
     keys = [(moment, key) for moment in moments for key in PANELS]
     found: dict[tuple[str, PanelKey], dict[str, Seen]] = {}
     for version in VERSIONS:
-        asked = [(PANELS[key], moments[moment].answers[key]) for moment, key in keys]
+        asked = [(PANELS[key], moments[moment][key].frames) for moment, key in keys]
         for (moment, key), seen in zip(keys, look(version, asked), strict=True):
             found.setdefault((version, key), {})[moment] = seen
     return found
@@ -55,8 +55,8 @@ def test_a_viewer_reads_what_is_true(
     check = check_of(PANELS[key])
     for name, seen in watched[version, key].items():
         print(f"{PANELS[key]['title']!r}: {name}")  # the last one is it, where this fails
-        moment = moments[name]
-        check(seen, moment.in_range if shows_a_range(PANELS[key]) else moment.truth)
+        answer = moments[name][key]
+        check(seen, answer.in_range if shows_a_range(PANELS[key]) else answer.truth)
 
 
 def shows_a_range(panel: Json) -> bool:

@@ -27,14 +27,17 @@ PANELS: Mapping[PanelKey, Json] = {
 
 
 @dataclass(frozen=True)
-class Moment:
-    """What was true, and what every panel was answered, as frames or in its datasource's own format."""
+class Answer:
+    """What was true when a panel was asked, and its answer: frames, or its datasource's own format."""
 
     truth: Truth
     """Now."""
     in_range: Truth
     """As of the end of the time range, which is now, or was long ago."""
-    answers: Mapping[PanelKey, Sequence[Json]]
+    frames: Sequence[Json]
+
+
+Moment = Mapping[PanelKey, Answer]
 
 
 @dataclass(frozen=True)
@@ -97,9 +100,9 @@ def _told(story: Storyteller, service: Service) -> dict[str, Moment]:
     told["past"] = _look(story, service, "past", calm)
     story.go()
     wait_until(lambda: service.summary()["gateway"]["failing_since"], "one poll has failed", every=0.01)
-    story.come()
     told["one failed poll"] = _look(story, service, "one failed poll")
     good = len(story.good)
+    story.come()
     wait_until(lambda: polled(good + 2), "all is well again")
     story.go()
     wait_until(lambda: service.get("/ready").status == 503, "the data is stale", STALE_AFTER_SECONDS + 10)
@@ -109,21 +112,20 @@ def _told(story: Storyteller, service: Service) -> dict[str, Moment]:
 
 def _look(story: Storyteller, service: Service, moment: str, span: tuple[float, float] | None = None) -> Moment:
     """Ask all panels, over the dashboards' own time ranges or over ``span``."""
-    now = time.time()
     stale = service.get("/ready").status == 503
-    truth = Truth(moment, now, story.good, story.missed, stale)
     living = Living(service)
 
-    def answer(key: PanelKey) -> Sequence[Json]:
-        panel = PANELS[key]
+    def answer(key: PanelKey) -> Answer:
+        panel, now = PANELS[key], time.time()
+        truth = Truth(moment, now, story.good, story.missed, stale)
+        in_range = truth if span is None else truth.until(span[1])
         try:
             found = ask(living, panel, scope_of(BOARDS[key[0]], panel, EVERYTHING, now, span))
         except Refused:
-            return []
+            found = []
         if "infinity" in panel["datasource"]["type"]:
-            return [infinity_frame(query, table) for query, table in zip(panel["targets"], found, strict=True)]
-        return found
+            found = [infinity_frame(query, table) for query, table in zip(panel["targets"], found, strict=False)]
+        return Answer(truth, in_range, found)
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        in_range = truth if span is None else truth.until(span[1])
-        return Moment(truth, in_range, dict(zip(PANELS, pool.map(answer, PANELS), strict=True)))
+        return dict(zip(PANELS, pool.map(answer, PANELS), strict=True))
