@@ -12,6 +12,7 @@ from bridge import logs
 from bridge.history.store import Store
 
 LONGEST_FIRST = (
+    "tests/service/test_polling_stopped.py",
     "tests/service/test_polling.py",
     "tests/service/test_browser.py",
     "tests/service/test_full_disk.py",
