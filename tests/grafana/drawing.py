@@ -69,11 +69,13 @@ def graph(value_of: Callable[[Truth, Sequence[Key]], float | None], slack: float
 def _breaks(points: Sequence[tuple[float, float | None]], truth: Truth) -> None:
     """A line has a gap where polls were missed, and no value there."""
     end = truth.at if truth.stale else truth.good[-1].at
-    for poll in truth.missed:
-        if not truth.good[0].at < poll.at <= end:
-            continue
-        assert any(value is None and abs(at - poll.at) <= SLACK_SECONDS for at, value in points)
     times = [poll.at for poll in truth.good]
+    for poll in truth.missed:
+        if not times[0] < poll.at <= end:
+            continue
+        before = max(at for at in times if at < poll.at)
+        after = min((at for at in times if at > poll.at), default=end + SLACK_SECONDS)
+        assert any(value is None and before < at < after for at, value in points), "the line hides a missed poll"
     for at, value in points:
         assert value is None or min(abs(at - polled) for polled in times) <= SLACK_SECONDS
 
