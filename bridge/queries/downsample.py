@@ -121,14 +121,14 @@ def downsampled(axis: Axis, values: Floats, wanted: Wanted, rule: Rule, end: End
 
 def _fitting(table: _Table, wanted: Wanted, rule: Rule) -> list[Points]:
     """All points, or all changes, or those of the shortest steps that fit."""
-    if table.sizes(table.is_known, 0.0).max() <= wanted.max_points:
+    if table.sizes(table.known, 0.0).max() <= wanted.max_points:
         return table.points(table.known, 0.0)
     step = max(wanted.seconds / wanted.max_points, table.axis.interval, wanted.min_step, 0.001)
     if not rule.is_state:
         return _stepped(table, step, wanted.max_points, rule)
     kept = table.changes(step)
     fit = table.sizes(kept, step) <= wanted.max_points
-    changes = [one._replace(step=0.0) for one in table.points(np.flatnonzero(kept), step)]
+    changes = [one._replace(step=0.0) for one in table.points(kept, step)]
     if fit.all():
         return changes
     stepped = _stepped(table, step, wanted.max_points, rule)
@@ -148,15 +148,16 @@ def _stepped(table: _Table, step: float, most: int, rule: Rule) -> list[Points]:
         if over <= 0:
             break
         step *= 1 + max(1.0, over / 4) / most
-    shown, last = table.shown(step, rule), table.last_of(table.cells(step))
-    exaggerating = _exaggerating(table, shown, last, rule).tolist()
+    shown = table.shown(step, rule)
+    exaggerating = _exaggerating(table, shown, step, rule).tolist()
     return [one._replace(exaggerates=its) for one, its in zip(table.points(shown, step), exaggerating, strict=True)]
 
 
-def _exaggerating(table: _Table, shown: Places, last: Places, rule: Rule) -> NDArray[np.bool_]:
+def _exaggerating(table: _Table, shown: Places, step: float, rule: Rule) -> NDArray[np.bool_]:
     """For each series whether a step's point looks worse than its last one."""
     found = np.zeros(len(table.values), dtype=bool)
-    if rule.level is not None and len(shown) == len(last):
+    if rule.level is not None:
+        last = table.last_of(table.cells(step))
         worse = rule.level(table.flat[shown]) > rule.level(table.flat[last])
         found[shown[worse] // table.count] = True
     return found
@@ -173,20 +174,27 @@ class _Table:
         self.flat = values.ravel()
         self.is_known = ~np.isnan(self.flat)
         self.known: Places = np.flatnonzero(self.is_known)
+        self.is_full = len(self.known) == len(self.flat)
+        self.bounds = np.arange(1, len(values) + 1) * self.count
         self.holes = self._holes()
         self.last, self.tail = self._tail()
 
     def _holes(self) -> _Breaks:
         """What is not known between two known points."""
-        series, column = np.divmod(self.known, self.count)
-        times, intervals = self.axis.times[column], self.axis.intervals[column]
-        spacing = np.diff(times)
-        interval = np.maximum(intervals[1:], intervals[:-1])
-        wide = (series[1:] == series[:-1]) & (spacing > GAP_INTERVALS * interval)
-        before = np.flatnonzero(wide)
-        after = self.known[before]
-        missed = np.maximum(1.0, np.round(spacing[before] / interval[before]) - 1)
-        return _Breaks(after, self._unknown_from(column[before], interval[before]), missed * interval[before])
+        times, intervals = self.axis.times, self.axis.intervals
+        wide = np.flatnonzero(np.diff(times) > GAP_INTERVALS * np.maximum(intervals[1:], intervals[:-1]))
+        places = ((self.bounds - self.count)[:, None] + wide).ravel()
+        before = np.searchsorted(self.known, places[self.is_known[places]])
+        if not self.is_full:
+            before = _with(np.flatnonzero(np.diff(self.known) > 1), before)
+        before = before[before < len(self.known) - 1]
+        (series, first), (other, second) = (np.divmod(self.known[which], self.count) for which in (before, before + 1))
+        spacing = times[second] - times[first]
+        interval = np.maximum(intervals[second], intervals[first])
+        hole = (series == other) & (spacing > GAP_INTERVALS * interval)
+        first, spacing, interval = first[hole], spacing[hole], interval[hole]
+        missed = np.maximum(1.0, np.round(spacing / interval) - 1)
+        return _Breaks(self.known[before[hole]], self._unknown_from(first, interval), missed * interval)
 
     def _unknown_from(self, column: Places, interval: Floats) -> Floats:
         """From when on nothing is known after a poll: the first poll that was missed, or did not bring it."""
@@ -199,10 +207,9 @@ class _Table:
 
     def _tail(self) -> tuple[Places, _Breaks]:
         """The place that closes each series that has one, and the nulls behind it."""
-        series, column = np.divmod(self.known, self.count)
-        is_last = np.append(series[1:] != series[:-1], True) if len(series) else np.zeros(0, dtype=bool)
-        last = self.known[is_last]
-        its_column = column[is_last]
+        counts = np.diff(np.searchsorted(self.known, self.bounds), prepend=0)
+        last = self.known[np.cumsum(counts)[counts > 0] - 1]
+        its_column = last % self.count
         begins = self._unknown_from(its_column, self.axis.intervals[its_column])
         at = self.end.at
         gone = its_column < self.count - 1
@@ -218,11 +225,10 @@ class _Table:
         drawn = lengths > 0
         return last, _Breaks(last[drawn], begins[drawn], lengths[drawn])
 
-    def sizes(self, kept: NDArray[np.bool_], step: float) -> Places:
+    def sizes(self, kept: Places, step: float) -> Places:
         """How many points each series has with these and its last one."""
-        kept = kept.copy()
-        kept[self.last] = True
-        sizes: Places = kept.reshape(self.values.shape).sum(axis=1)
+        kept = _with(kept, self.last)
+        sizes: Places = np.diff(np.searchsorted(kept, self.bounds), prepend=0)
         for breaks in (self.holes.drawn(step), self.tail.drawn(step)):
             sizes += np.bincount(breaks.after // self.count, minlength=len(sizes))
         return sizes
@@ -241,19 +247,17 @@ class _Table:
             breaks += np.bincount(some.after // self.count, minlength=len(breaks))
         return steps + int(breaks.max(initial=0)) + 1
 
-    def changes(self, step: float) -> NDArray[np.bool_]:
-        """Where states change: each series' first and last point, and both sides of every change and drawn hole."""
-        kept = np.zeros(self.flat.shape, dtype=bool)
+    def changes(self, step: float) -> Places:
+        """Where states change: each series' first point, and both sides of every change and drawn hole."""
         if not len(self.known):
-            return kept
-        series, states = self.known // self.count, self.flat[self.known]
-        first = np.append(True, series[1:] != series[:-1])
-        begins = first | np.append(False, states[1:] != states[:-1])
-        begins[1:] |= np.isin(self.known[:-1], self.holes.drawn(step).after)
-        kept[self.known[begins]] = True
-        kept[self.known[:-1][begins[1:]]] = True
-        kept[self.known[-1:]] = True
-        return kept
+            return self.known
+        states = self.flat[self.known]
+        begins = np.append(True, states[1:] != states[:-1])
+        begins[np.searchsorted(self.known, self.last)[:-1] + 1] = True
+        begins[np.searchsorted(self.known, self.holes.drawn(step).after) + 1] = True
+        places = np.flatnonzero(begins)
+        changes: Places = self.known[_with(places, np.maximum(places - 1, 0))]
+        return changes
 
     def shown(self, step: float, rule: Rule) -> Places:
         """The place of each series' and step's point."""
@@ -283,6 +287,9 @@ class _Table:
 
     def last_of(self, cells: Places) -> Places:
         """The place of each series' and step's last known point."""
+        if self.is_full:
+            columns = np.flatnonzero(np.append(cells[1:] != cells[:-1], True))
+            return ((self.bounds - self.count)[:, None] + columns).ravel()
         series, column = np.divmod(self.known, self.count)
         cell = cells[column]
         is_last = np.append((series[1:] != series[:-1]) | (cell[1:] != cell[:-1]), True)
@@ -291,11 +298,8 @@ class _Table:
     def points(self, kept: Places, step: float, *, closed: bool = True) -> list[Points]:
         """The series made of these points, closed by their last ones, and the nulls of what is as long as a step."""
         if closed:
-            mask = np.zeros(self.flat.shape, dtype=bool)
-            mask[kept] = True
-            mask[self.last] = True
-            kept = np.flatnonzero(mask)
-        ends = np.searchsorted(kept, np.arange(1, len(self.values) + 1) * self.count)
+            kept = _with(kept, self.last)
+        ends = np.searchsorted(kept, self.bounds)
         times, values = self.axis.times[kept % self.count], self.flat[kept]
         holes, tail = self.holes.drawn(step), self.tail.drawn(step)
         after, at = np.concatenate((holes.after, tail.after)), np.concatenate((holes.times, tail.times))
@@ -315,6 +319,15 @@ class _Table:
         at = self.end.at if self.end.kind == "lost" else float(self.axis.times[-1])
         first = float(self.axis.times[0])
         return _nulls([first, at] if self.end.kind != "past" and first < at else [at])
+
+
+def _with(places: Places, more: Places) -> Places:
+    """Both, rising, each once. ``more`` are few, or most of them among the others."""
+    at = np.searchsorted(places, more)
+    new = at == len(places)
+    new[~new] = places[at[~new]] != more[~new]
+    both: Places = np.insert(places, at[new], more[new])
+    return both
 
 
 def _twice(after: Places, begins: Floats, ends: Floats, length: float) -> _Breaks:
