@@ -1,6 +1,6 @@
 # make run    serve the bridge on http://localhost:5050 (with a demo gateway, unless GATEWAYZ_API_URL is set)
 # make check  lint, types, layers and unit tests: two minutes, for while one works
-# make test   everything that must hold before a commit: some minutes; JOBS=4 runs so many tests at once
+# make test   everything that must hold before a commit: some minutes; JOBS is how many run at once (many only wait)
 # make lint   lint, types and layers alone
 # make bench  measure the bridge against its peers: ten minutes, a table, and whether every figure was reached
 # make dashboards  write the Grafana dashboards anew, from grafana/generate
@@ -10,10 +10,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-JOBS ?= auto
-PYTEST := $(BIN)/pytest --numprocesses $(JOBS) --dist loadgroup --no-loadscope-reorder --max-worker-restart 0
+CORES := $(shell getconf _NPROCESSORS_ONLN)
+JOBS ?= $(shell echo $$(($(CORES) + 1)))
+PYTEST := $(BIN)/pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
-unexport PYTHONDONTWRITEBYTECODE  # a service is started some hundred times
+unexport PYTHONDONTWRITEBYTECODE  # the service is started some hundred times
 
 .PHONY: run setup check test lint bench dashboards
 .DELETE_ON_ERROR:
@@ -28,7 +29,7 @@ run: $(VENV)/.runtime
 setup: $(VENV)/.development
 
 check: lint
-	$(PYTEST) -m "not service and not slow"
+	$(PYTEST) --numprocesses $(CORES) --hypothesis-profile check -m "not service and not slow"
 
 test: lint
 	$(PYTEST)

@@ -6,7 +6,7 @@ import os
 import sqlite3
 import sys
 
-from bridge import configured, create_app
+from bridge.configuration import configured
 from bridge.settings import ConfigurationError
 
 BOOT_ERROR = 3
@@ -20,6 +20,8 @@ except ConfigurationError as error:
 if __name__ == "__main__":
     # Not gunicorn's own script: that reads WEB_CONCURRENCY before anybody could say what is wrong with it.
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "app:app"])
+
+from bridge.application import create_app  # noqa: E402 (what becomes gunicorn has no use for it)
 
 try:
     app = create_app(settings)

@@ -27,7 +27,9 @@ if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
 _metrics_dir = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
 _metrics_dir.mkdir(parents=True, exist_ok=True)
 
-from bridge import configured, logs  # noqa: E402
+import bridge.application  # noqa: E402, F401 (once, and not in each worker)
+from bridge import logs  # noqa: E402
+from bridge.configuration import configured  # noqa: E402
 from bridge.settings import ConfigurationError  # noqa: E402
 from bridge.web import errors, worker_files  # noqa: E402
 from bridge.web.text import printable  # noqa: E402

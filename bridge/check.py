@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 from bridge.gateway import plan as plans
 from bridge.gateway.choice import Chosen, declares_known, not_recognised
 from bridge.gateway.client import GatewayClient
-from bridge.gateway.dialect import Dialect, SignalSource
+from bridge.gateway.dialect import Dialect
 from bridge.gateway.exposition import Exposition, ExpositionReader, declared
+from bridge.gateway.routes import Routers
 from bridge.gateway.translate import Translator
 from bridge.health.assess import assess
 from bridge.health.memory import Memory
@@ -118,7 +119,7 @@ def _read(plan: Sequence[Chosen], exposition: Exposition) -> str:
         source = chosen.source
         names = [chosen.source.signal, source.family, chosen.dialect, source.provider.label, source.model or ""]
         present = any(series.name in source.sample_names() for series in exposition.series)
-        if present and not _series_count(source, exposition):
+        if present and not _series_count(chosen, exposition):
             nobodys.append(
                 f"Not read: no series of {source.family} counts for {source.signal} by {source.provider.label}\n"
             )
@@ -127,12 +128,9 @@ def _read(plan: Sequence[Chosen], exposition: Exposition) -> str:
     return "Read\n" + _table(Table("read", columns, rows)) + "".join(nobodys)
 
 
-def _series_count(source: SignalSource, exposition: Exposition) -> int:
-    names = source.sample_names()
-    return sum(
-        series.name in names and bool(source.provider.name(series.labels)) and source.counts(series.labels)
-        for series in exposition.series
-    )
+def _series_count(chosen: Chosen, exposition: Exposition) -> int:
+    routers = Routers([chosen])
+    return sum(router.counts(series) for series in exposition.series for router in routers.of(series.shape))
 
 
 def _unread(plan: Sequence[Chosen], exposition: Exposition) -> str:

@@ -213,6 +213,8 @@ class Circuit:
     opens: tuple[float, ...]
     """Openings of the last 24 h, oldest first."""
     reason: str
+    openings: int = 0
+    """All openings since this source first told of it, those that were only counted between two polls included."""
 
     @property
     def key(self) -> Key:
@@ -276,7 +278,13 @@ PROVIDER_METRICS = (
     "provider_request_rate",
     "provider_cost_usd",
 )
-MODEL_METRICS = ("model_circuit_breaker_state", "model_error_rate")
+MODEL_METRICS = (
+    "model_status",
+    "model_circuit_breaker_state",
+    "model_error_rate",
+    "model_request_rate",
+    "model_latency_p95_seconds",
+)
 FLEET_METRICS = (
     "fleet_health_score",
     "fleet_open_circuits",

@@ -6,12 +6,26 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from bridge import logs
 from bridge.history.store import Store
 
-LONGEST_FIRST = ("tests/living/", "tests/service/", "tests/test_readme.py", "tests/demo/", "tests/grafana/")
-"""Where tests wait for the real thing: with several processes the others fill the time at the end."""
+LONGEST_FIRST = (
+    "tests/service/test_polling_stopped.py",
+    "tests/service/test_polling.py",
+    "tests/service/test_browser.py",
+    "tests/service/test_full_disk.py",
+    "tests/living/",
+    "tests/service/test_alerts.py",
+    "tests/service/",
+    "tests/history/test_traffic.py",
+    "tests/history/",
+    "tests/health/test_windows.py",
+    "tests/test_readme",
+    "tests/web/test_errors.py",
+)
+"""Files that take longest, as no file is shared between processes: the short ones fill the time at the end."""
 SLOW = (
     "tests/gateway/test_check.py::TestCommand",
     "tests/gateway/test_exposition.py::test_however",
@@ -38,15 +52,14 @@ SLOW = (
 """Tests of seconds each, or that measure time and memory: they get the marker ``slow``, and make check goes without."""
 WEEK_SECONDS = 7 * 86_400.0
 
+settings.register_profile("check", max_examples=20)  # make test has hypothesis' own 100
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run a file's tests one after another in one process, for the sake of what they share, and the longest first."""
+    """Mark what is slow, and run first what takes longest. (A file's tests stay in one process: --dist loadfile.)"""
     for item in items:
         if item.nodeid.startswith(SLOW):
             item.add_marker(pytest.mark.slow)
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
     items.sort(key=lambda item: _order(item.nodeid))
 
 

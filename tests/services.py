@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import socket
+from typing import NoReturn
 
 import pytest
 
@@ -16,11 +17,15 @@ def require(binary: str) -> str:
     """The path of an installed program. Without it the test skips, or fails where REQUIRE_SERVICES=1 is set."""
     path = shutil.which(binary)
     if path is None:
-        missing = f"{binary} is not installed"
-        if os.environ.get("REQUIRE_SERVICES") == "1":
-            pytest.fail(f"{missing}, and REQUIRE_SERVICES=1 asks for it")
-        pytest.skip(missing)
+        missing(f"{binary} is not installed")
     return path
+
+
+def missing(what: str) -> NoReturn:
+    """Skip the test for want of something, or fail it where REQUIRE_SERVICES=1 is set."""
+    if os.environ.get("REQUIRE_SERVICES") == "1":
+        pytest.fail(f"{what}, and REQUIRE_SERVICES=1 asks for it")
+    pytest.skip(what)
 
 
 def free_port() -> int:

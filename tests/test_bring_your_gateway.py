@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from bridge import configured, create_app
+from bridge.application import create_app
+from bridge.configuration import configured
 from bridge.gateway.dialect import COUNTERS, SIGNALS, UNITS
 from bridge.gateway.dialect_file import COMBINATIONS, DialectError, load
 from tests.gateway.hostile import answer, gateway

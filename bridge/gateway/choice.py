@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bridge.gateway.dialect import COUNTERS, Dialect, SignalSource
-from bridge.gateway.exposition import Series
+from bridge.gateway.series import Series
 
 COUNTED_TOGETHER = frozenset({"requests", "successes", "failures", "outages"})
 """Signals that come from one dialect, or their ratios mean nothing.
@@ -40,8 +40,8 @@ def recognise(
     Where there is no sign of any dialect, those that were recognised ``before`` are known by any of their families.
     """
     names: dict[str, set[str]] = {}
-    for series in all_series:
-        names.setdefault(series.name, set()).update(series.labels)
+    for shape in {series.shape for series in all_series}:
+        names.setdefault(shape.name, set()).update(shape.labels)
     by_specificity = sorted(dialects, key=lambda dialect: -dialect.specificity)
     recognised = [
         dialect for dialect in by_specificity if any(sign.seen_in(names) for sign in dialect.recognised_by)

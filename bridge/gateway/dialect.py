@@ -34,9 +34,8 @@ class NameRule:
     before: str | None = None
     default: str | None = None
 
-    def name(self, labels: Mapping[str, str]) -> str:
-        """The provider's name; empty for nobody."""
-        value = labels.get(self.label, "")
+    def name(self, value: str) -> str:
+        """The provider's name, by the label's value; empty for nobody."""
         if self.before is None:
             return value
         start, found, _ = value.partition(self.before)
@@ -121,14 +120,6 @@ class SignalSource:
         if self.signal == "latency_histogram":
             return tuple(self.family + suffix for suffix in ("_bucket", "_sum", "_count"))
         return (self.family,)
-
-    def counts(self, labels: Mapping[str, str]) -> bool:
-        """True when a series with these labels is one this signal is made of."""
-        if not self.only and not self.exclude:
-            return True
-        return all(labels.get(label) in values for label, values in self.only.items()) and not any(
-            labels.get(label) in values for label, values in self.exclude.items()
-        )
 
 
 @dataclass(frozen=True, slots=True)

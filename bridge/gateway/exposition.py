@@ -2,8 +2,7 @@
 
 A gateway is read every few seconds and hardly changes its series, so a series' name and labels are parsed once and
 remembered by their raw text; the next poll only reads values. What is remembered is what the last exposition held, so
-a gateway that renames its series every time does not grow memory. Names and labels without anything special in them
-are taken apart here, all others by prometheus_client.
+a gateway that renames its series every time does not grow memory.
 
 Laxer than Prometheus: types and the order of families do not matter, and a timestamp is read over (the bridge stamps
 a poll with its own time). Stricter than ``float()``: no ``1_0``, no digits outside ASCII.
@@ -18,14 +17,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from prometheus_client.parser import text_string_to_metric_families
 
+from bridge.gateway.series import Series, SeriesKey, SeriesParser
 from bridge.model import Floats
 
-MAX_LINE_BYTES = 16_384
-"""A longer line is rejected: reading labels takes time quadratic in their length."""
-MAX_LABELS = 128
-"""A series with more is rejected: each label takes some hundred bytes of memory."""
 MAX_SERIES = 200_000
 """Series that are read; what is over is left out, with a notice."""
 BEARABLE_REJECTS = 1_000
@@ -35,29 +30,6 @@ LINES_BETWEEN_LOOKS = 1_000
 SHOWN_REJECTS = 5
 NAME_BYTES = 80
 """What is shown of a rejected line's name."""
-
-
-SeriesKey = tuple[str, frozenset[tuple[str, str]]]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Series:
-    """One series' identity. Compared by identity: the same object comes back poll after poll."""
-
-    name: str
-    labels: Mapping[str, str]
-    identity: bytes
-    """Name and labels as they stand in the text."""
-
-    @property
-    def key(self) -> SeriesKey:
-        """What makes it this series, in whatever order its labels stand."""
-        return self.name, frozenset(self.labels.items())
-
-    @property
-    def text(self) -> str:
-        """Name and labels as they stand in the text."""
-        return self.identity.decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +81,7 @@ class ExpositionReader:
     """Reads one gateway's expositions, one after another. Not thread-safe."""
 
     def __init__(self) -> None:
+        self._parser = SeriesParser()
         self._known: dict[bytes, Series] = {}
         self._series: tuple[Series, ...] = ()
         self._identities: list[bytes] = []
@@ -123,7 +96,7 @@ class ExpositionReader:
         values = self._read_unchanged(body)
         if values is not None:
             return Exposition(self._series, values, self._generation)
-        lines = _Lines(self._known)
+        lines = _Lines(self._known, self._parser)
         try:
             lines.read(body, deadline)
         except OutOfTime:
@@ -166,6 +139,7 @@ class _Lines:
     """An exposition that is read line by line."""
 
     known_before: Mapping[bytes, Series]
+    parser: SeriesParser
     by_key: dict[SeriesKey, Series] | None = None
     """All series by what makes them the same; worked out when it is first needed."""
     samples: dict[Series, float] = field(default_factory=dict)
@@ -203,7 +177,7 @@ class _Lines:
             return True
         series = series or self.known_before.get(identity)
         if series is None:
-            parsed = _parse_identity(identity)
+            parsed = self.parser.parse(identity)
             if parsed is None:
                 return False
             if self.by_key is None:
@@ -234,12 +208,6 @@ _PIECE_BYTES = 256 * 1024
 """What is read at a time of an exposition that has not changed: what comes of it stays in the processor's cache."""
 _AFTER_NAME = re.compile(rb"[^a-zA-Z0-9_:]")
 _DECLARATION = re.compile(rb"^#[ \t]+(?:HELP|TYPE)[ \t]+([a-zA-Z_:][a-zA-Z0-9_:]*)(?=\s|$)", re.MULTILINE)
-_LABEL = r'([a-zA-Z][a-zA-Z0-9_]*)="([^"\\\x00-\x1f]*)"'
-_LABELS = re.compile(_LABEL)
-_PLAIN = re.compile(rf"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{{({_LABEL}(?:, ?{_LABEL})*)\}})?")
-"""A name and labels without escapes, or anything else that could be read in another way."""
-_PROBE = 6174.0
-"""A value that is put behind a name and labels to have them parsed."""
 _NUMBER_CHARACTERS = frozenset(b"0123456789+-.eE")
 _SPECIAL_VALUES = {
     b"nan": float("nan"),
@@ -262,26 +230,6 @@ def _pieces(body: bytes) -> Iterator[list[bytes]]:
 def _first_blank(line: bytes) -> int:
     """Where a name without labels ends; the whole line where no value follows."""
     return len(line.split(None, 1)[0])
-
-
-def _parse_identity(identity: bytes) -> Series | None:
-    """Name and labels of one series, or None when they do not parse."""
-    if len(identity) > MAX_LINE_BYTES or identity.count(b'="') > MAX_LABELS:
-        return None
-    try:
-        text = identity.decode()
-        if plain := _PLAIN.fullmatch(text):
-            pairs = _LABELS.findall(plain[2] or "")
-            labels = dict(pairs)
-            if len(labels) == len(pairs):
-                return Series(plain[1], labels, identity)
-        families = list(text_string_to_metric_families(f"{text} {_PROBE}\n"))
-    except (ValueError, IndexError, KeyError):
-        return None
-    samples = [sample for family in families for sample in family.samples]
-    if len(samples) != 1 or samples[0].value != _PROBE or samples[0].timestamp is not None:
-        return None  # more stands there than a name and labels
-    return Series(samples[0].name, samples[0].labels, identity)
 
 
 def _parse_value(text: bytes) -> float | None:

@@ -6,55 +6,25 @@ for as long as a gateway publishes the same series.
 
 from __future__ import annotations
 
-import hashlib
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bridge.gateway import identities
 from bridge.gateway.choice import Chosen, not_recognised, recognise
-from bridge.gateway.dialect import COUNTERS, Dialect, SignalSource
-from bridge.gateway.exposition import Series
-from bridge.gateway.identities import Claim, Identity, Names
-from bridge.model import CircuitState, CounterId, Floats, Key, Learnt, Named
+from bridge.gateway.dialect import Dialect
+from bridge.gateway.identities import Claim, Names
+from bridge.gateway.routes import MAX_NAME_LENGTH, Route, Routers
+from bridge.gateway.series import Series
+from bridge.model import CounterId, Floats, Key, Learnt, Named
 
 MAX_PROVIDERS = 1_000
 MAX_KEYS = 20_000
 """Providers and models together that are followed; what is over is left out, with a notice."""
 MAX_SERIES = 100_000
 """Series that are followed, several of one provider or model included; what is over is left out, with a notice."""
-MAX_NAME_LENGTH = 256
-STATE_WORDS = {
-    "closed": CircuitState.CLOSED,
-    "open": CircuitState.OPEN,
-    "half_open": CircuitState.HALF_OPEN,
-    "half-open": CircuitState.HALF_OPEN,
-    "halfopen": CircuitState.HALF_OPEN,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """What one series gives: the counter ``counter``, or a gauge or state of ``key``."""
-
-    chosen: Chosen
-    key: Key
-    counter: CounterId | None = None
-    factor: float = 1.0
-    """Brings the counter's value into the bridge's unit."""
-    state: str | None = None
-    """The state a one-hot series stands for."""
-    circuit: frozenset[tuple[str, str]] = frozenset()
-    """All labels of a one-hot series but its state: those with the same ones are of one circuit."""
-    identity: Identity | None = None
-
-    @property
-    def source(self) -> SignalSource:
-        """The dialect's entry that it is read by."""
-        return self.chosen.source
 
 
 @dataclass(slots=True)
@@ -149,31 +119,22 @@ def _whose(route: Route) -> tuple[str, str | Key]:
 
 def _routes(plan: Plan, series: Sequence[Series]) -> list[tuple[int, Route]]:
     """What each series means. Those that mean nothing are left out."""
-    by_name: dict[str, list[Chosen]] = {}
-    for chosen in plan.chosen:
-        for name in chosen.source.sample_names():
-            by_name.setdefault(name, []).append(chosen)
+    routers = Routers(plan.chosen)
     routes: list[tuple[int, Route]] = []
-    too_long, last_too_long = 0, -1
+    too_long = 0
     for place, one in enumerate(series):
         if len(routes) >= MAX_SERIES:
             plan.notices.append(f"more than {MAX_SERIES} series of providers: the rest is left out")
             break
-        for candidate in by_name.get(one.name, ()):
-            route = _route(one, candidate)
-            if route is not None:
-                routes.append((place, route))
-            elif place != last_too_long and _is_too_long(one, candidate):
-                too_long, last_too_long = too_long + 1, place
+        of_one = routers.of(one.shape)
+        found = [route for router in of_one if (route := router.route(one)) is not None]
+        routes += [(place, route) for route in found]
+        if of_one and len(found) < len(of_one):
+            too_long += any(router.is_too_long(one) for router in of_one)
     if too_long:
         told = f"a provider's or model's name is longer than {MAX_NAME_LENGTH} characters"
         plan.notices.append(f"{too_long} series are left out: {told}")
     return routes
-
-
-def _is_too_long(series: Series, chosen: Chosen) -> bool:
-    source, labels = chosen.source, series.labels
-    return max(len(source.provider.name(labels)), len(labels.get(source.model or "", ""))) > MAX_NAME_LENGTH
 
 
 def _admitted(plan: Plan, routes: Sequence[tuple[int, Route]]) -> list[tuple[int, Route]]:
@@ -230,60 +191,4 @@ def _resolved(route: Route, names: Names) -> Route | None:
     counter = route.counter
     if counter is not None:
         counter = counter._replace(provider=shown.provider, model=shown.model)
-    return replace(route, key=shown, counter=counter)
-
-
-def _route(series: Series, chosen: Chosen) -> Route | None:
-    """What a series means to one signal; None when it is nobody's, or not one that counts."""
-    source, labels = chosen.source, series.labels
-    provider = source.provider.name(labels)
-    model = labels.get(source.model, "") if source.model else ""
-    identity = _identity(source, labels, chosen.dialect)
-    nobody = not provider or (source.model in labels and not model)
-    if (nobody and identity is None) or max(len(provider), len(model)) > MAX_NAME_LENGTH or not source.counts(labels):
-        return None
-    key = Key("") if nobody else Key(provider, model)
-
-    def route(*, counter: str = "", detail: str = "", factor: float = 1.0, state: str | None = None) -> Route:
-        id_ = CounterId(counter, provider, model, detail, _digest(series.identity)) if counter else None
-        circuit = frozenset(it for it in labels.items() if it[0] != source.state) if state is not None else frozenset()
-        return Route(chosen, key, id_, factor, state, circuit, identity)
-
-    if source.signal == "latency_histogram":
-        return _histogram_route(series, source, route)
-    if source.signal == "transitions":
-        return route(
-            counter="transitions", detail=f"{_word(labels, source.from_state)}>{_word(labels, source.to_state)}"
-        )
-    if source.signal in COUNTERS:
-        return route(counter=source.signal)
-    if source.signal == "circuit_state" and source.state and source.state in labels:
-        return route(state=source.state_word(labels[source.state]))
-    return route()
-
-
-def _digest(value: bytes) -> str:
-    return hashlib.blake2b(value, digest_size=8).hexdigest()
-
-
-def _identity(source: SignalSource, labels: Mapping[str, str], dialect: str) -> Identity | None:
-    """What a series says of its identity, as a digest; None when it says nothing of it."""
-    values = [labels.get(label, "") for label in source.identity]
-    return (dialect, _digest("\0".join(values).encode())) if values and values[-1] else None
-
-
-def _histogram_route(series: Series, source: SignalSource, route: Callable[..., Route]) -> Route | None:
-    """A part of a histogram, its bounds and sums in seconds; None for a bucket whose bound is no number."""
-    signal = "latency" + series.name.removeprefix(source.family)
-    if signal == "latency_bucket":
-        try:
-            bound = float(series.labels.get("le", "nan")) * source.factor
-        except ValueError:
-            return None
-        return None if math.isnan(bound) else route(counter=signal, detail=repr(bound))
-    return route(counter=signal, factor=source.factor if signal == "latency_sum" else 1.0)
-
-
-def _word(labels: Mapping[str, str], label: str | None) -> str:
-    state = STATE_WORDS.get(labels.get(label or "", "").lower())
-    return state.name if state is not None else ""
+    return route._replace(key=shown, counter=counter)

@@ -12,7 +12,8 @@ from bridge.gateway import plan as plans
 from bridge.gateway.choice import Chosen
 from bridge.gateway.dialect import MAYBE_RATIO, Dialect
 from bridge.gateway.exposition import Exposition
-from bridge.gateway.plan import STATE_WORDS, Plan, Route
+from bridge.gateway.plan import Plan
+from bridge.gateway.routes import STATE_WORDS, Route
 from bridge.model import CircuitState, Counters, Floats, Key, Learnt, Signals
 
 RANGES = {"reported_score": (0.0, 100.0), "availability": (0.0, 100.0), "error_rate": (0.0, 1.0)}

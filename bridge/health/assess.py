@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from bridge.health import circuits, evidence, roster, traffic, verdict
+from bridge.health import circuits, evidence, models, roster, traffic, verdict
 from bridge.health.circuits import Arrived
 from bridge.health.memory import Memory
 from bridge.health.rounding import rounded
 from bridge.health.traffic import Arrivals, Traffic
 from bridge.health.windows import Rises
-from bridge.model import Circuit, CircuitState, Event, ModelNumbers, Moment, Signals, Snapshot, Verdict
+from bridge.model import Circuit, CircuitState, Event, Moment, Signals, Snapshot, Verdict
 from bridge.policy import Policy
 
 STEPPING_SIGNALS = ("requests", "successes", "failures", "rejected", "transitions", "outages")
@@ -70,7 +70,7 @@ def assess(memory: Memory, signals: Signals, moment: Moment, policy: Policy) -> 
         at=at,
         verdicts=tuple(verdicts),
         circuits=shown,
-        models=_models(shown, measured),
+        models=models.numbers(shown, unseen, measured.of_models, policy),
         fleet=_fleet(verdicts, shown, measured),
         dialects=signals.dialects,
         samples=signals.samples,
@@ -136,12 +136,6 @@ def _dated(found: Sequence[Verdict], memory: Memory, at: float) -> tuple[list[Ve
             changes.append(Event(at, "status", one.provider, "", before.word, one.status.word, reason))
         dated.append(replace(one, status_since=since))
     return dated, changes
-
-
-def _models(shown: Sequence[Circuit], measured: Traffic) -> ModelNumbers:
-    rates = {key: rounded("model_error_rate", rate) for key, rate in measured.model_error_rates.items()}
-    states = {it.key: float(it.state) for it in shown if it.model and it.state is not None}
-    return ModelNumbers.from_values({"model_circuit_breaker_state": states, "model_error_rate": rates})
 
 
 def _fleet(verdicts: Sequence[Verdict], shown: Sequence[Circuit], measured: Traffic) -> dict[str, float | None]:

@@ -154,6 +154,16 @@ def _walk(before: CircuitState, now: CircuitState, moved: Mapping[tuple[str, str
     return walk if place == now else []
 
 
+def untold_openings(before: CircuitState | None, now: CircuitState, moved: Mapping[tuple[str, str], float]) -> int:
+    """Openings that were counted between two polls, but on moves that make no way from ``before`` to ``now``."""
+    return 0 if before is not None and _walk(before, now, moved) else int(moved.get((CLOSED.name, OPEN.name), 0))
+
+
+def told_by(circuit: Circuit, source: str) -> Circuit:
+    """The circuit as this source tells of it: its openings are counted anew where that is another than before."""
+    return circuit if circuit.source == source else replace(circuit, source=source, openings=0)
+
+
 def enter(circuit: Circuit, steps: Sequence[Step], at: float) -> tuple[Circuit, list[Event]]:
     """The circuit after these steps at ``at`` (epoch seconds), and the events they are.
 
@@ -166,6 +176,7 @@ def enter(circuit: Circuit, steps: Sequence[Step], at: float) -> tuple[Circuit, 
         opens = tuple(opened for opened in circuit.opens if opened > at - DAY_SECONDS)
         if state is OPEN and circuit.first_opened is None:
             opens = (*opens, at)[-MAX_OPENS_KEPT:]
+            circuit = replace(circuit, openings=circuit.openings + 1)
         circuit = replace(
             circuit,
             state=state,

@@ -120,7 +120,10 @@ def _follow_reported(
         last = memory.reported.get(key, circuit.state)
         its_moves, added = moved.get(key, {}), arrived.arrivals.of(key)
         steps = breaker.follow(circuit.state, last, state, its_moves, added, reasons[key] or breaker.REPORTED)
-        after.circuits[key], events = breaker.enter(replace(circuit, source=REPORTED), steps, after.at)
+        circuit = breaker.told_by(circuit, REPORTED)
+        counted = circuit.openings + breaker.untold_openings(last, state, its_moves)
+        circuit, events = breaker.enter(circuit, steps, after.at)
+        after.circuits[key] = replace(circuit, openings=max(circuit.openings, counted))
         after.events.extend(events)
 
 
@@ -144,7 +147,7 @@ def _keep_missing(after: CircuitsAfter, arrived: Arrived) -> None:
         missing = memory.unreported.get(key, 0) + 1
         if arrived.restarted(key.provider):
             if arrived.arrivals.of(key).rejected > 0:
-                after.circuits[key] = replace(circuit, source=DERIVED)
+                after.circuits[key] = breaker.told_by(circuit, DERIVED)
         elif key.provider in arrived.roster and missing < VANISHED_AFTER_POLLS:
             after.circuits[key] = circuit
             after.reported[key] = memory.reported[key]

@@ -6,6 +6,9 @@ import math
 from collections.abc import Callable, Mapping
 from typing import overload
 
+import numpy as np
+from numpy.typing import NDArray
+
 Decimals = Callable[[float], int]
 
 
@@ -23,14 +26,27 @@ _DECIMALS: Mapping[str, int | Decimals] = {
     "provider_request_rate": RATE,
     "provider_cost_usd": COST,
     "model_error_rate": RATIO,
+    "model_request_rate": RATE,
+    "model_latency_p95_seconds": _seconds,
     "fleet_health_score": PERCENT,
     "fleet_error_rate": RATIO,
     "fleet_request_rate": RATE,
     "fleet_cost_usd": COST,
+    "gateway_data_age_seconds": _seconds,
+    "gateway_poll_seconds": _seconds,
 }
 """Decimals that mean something, by metric; what is not named here is not rounded (the gateway's own score, counts)."""
 _WHOLE = {PERCENT: 100.0, RATIO: 1.0}
 """What is not quite all of it does not become all of it."""
+
+
+def rounded_all(metric: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The same of many values; NaN stays."""
+    if metric not in _DECIMALS:
+        return values
+    distinct, places = np.unique(values, return_inverse=True)
+    of_distinct = np.array([rounded(metric, value) for value in distinct.tolist()], dtype=np.float64)
+    return of_distinct[places].reshape(values.shape)
 
 
 @overload

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from bridge.model import CircuitState, Status
+from bridge.policy import BreakerPolicy
 
 WEIGHTS = {"availability": 0.4, "error rate": 0.3, "latency": 0.3}
 DEGRADED_BELOW = 80.0
 DOWN_BELOW = 50.0
+MODEL_DEGRADED_FROM = 0.1
+"""Error rate (0-1) from which on a model is degraded; it is down from the breaker's failure rate on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,3 +79,20 @@ def status(score: float | None, states: list[CircuitState | None], *, reported: 
     if score is not None and score < DEGRADED_BELOW:
         return Status.DEGRADED, f"score {score:.1f} is under {DEGRADED_BELOW:g}"
     return Status.HEALTHY, "no circuit OPEN" + ("" if score is None else f", score {score:.1f}")
+
+
+def model_status(
+    reported: Collection[CircuitState], requests: float, error_rate: float | None, policy: BreakerPolicy
+) -> Status:
+    """The status of a model, whose circuit, and whose provider's, the gateway may report. Derived ones decide nothing.
+
+    ``requests`` are those over the window of rates. Of fewer than the breaker's ``min_requests`` some failures say
+    nothing, but that none failed does.
+    """
+    found = [Status.HEALTHY] * (CircuitState.CLOSED in reported)
+    found += [Status.DOWN] * (CircuitState.OPEN in reported)
+    found += [Status.DEGRADED] * (CircuitState.HALF_OPEN in reported)
+    if error_rate == 0 or (error_rate is not None and requests >= policy.min_requests):
+        down, degraded = error_rate >= policy.failure_rate, error_rate >= MODEL_DEGRADED_FROM
+        found.append(Status.DOWN if down else Status.DEGRADED if degraded else Status.HEALTHY)
+    return max(found, default=Status.UNKNOWN)

@@ -17,16 +17,17 @@ NOTHING: Ints = np.empty(0, dtype=np.int64)
 
 @dataclass(frozen=True, eq=False)
 class Buckets:
-    """The buckets of histograms: which series are a provider's bucket of one bound, and where each provider's stand."""
+    """The buckets of histograms: which series are one histogram's bucket of one bound, and where each one's stand."""
 
     series: Ints
     group_of: Ints
-    """For each of those series, its provider's bucket."""
+    """For each of those series, the bucket it counts for."""
     bounds: Floats
-    """Of each such bucket, in seconds; those of a provider stand together and rise."""
+    """Of each bucket, in seconds; those of a histogram stand together and rise."""
     starts: Ints
-    """Where each provider's begin, and the end of the last."""
-    providers: tuple[str, ...]
+    """Where each histogram's begin, and the end of the last."""
+    owners: Ints
+    """Whose each histogram is: a place in ``providers``, or in ``keys``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,21 +82,30 @@ class SeriesIndex:
         return {signal: np.array(some, dtype=np.int64) for signal, some in places.items()}
 
     @cached_property
-    def buckets(self) -> Buckets:
-        """The buckets of latency histograms."""
+    def buckets_by_provider(self) -> Buckets:
+        """The buckets of latency histograms, a histogram a provider."""
+        return self._buckets(self.provider_of)
+
+    @cached_property
+    def buckets_by_key(self) -> Buckets:
+        """The same, a histogram a key."""
+        return self._buckets(self.key_of)
+
+    def _buckets(self, owner_of: Ints) -> Buckets:
         series = self.of_signal("latency_bucket")
-        named = [(self.ids[place].provider, float(self.ids[place].detail)) for place in series.tolist()]
+        bounds = [float(self.ids[place].detail) for place in series.tolist()]
+        named = list(zip(owner_of[series].tolist(), bounds, strict=True))
         groups = sorted(set(named))
         place_of = {group: place for place, group in enumerate(groups)}
-        starts: dict[str, int] = {}
-        for place, (provider, _) in enumerate(groups):
-            starts.setdefault(provider, place)
+        starts: dict[int, int] = {}
+        for place, (owner, _) in enumerate(groups):
+            starts.setdefault(owner, place)
         return Buckets(
             series,
             np.array([place_of[one] for one in named], dtype=np.int64),
             np.array([bound for _, bound in groups]),
             np.array([*starts.values(), len(groups)], dtype=np.int64),
-            tuple(starts),
+            np.array(list(starts), dtype=np.int64),
         )
 
     def of_signal(self, signal: str) -> Ints:

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
-from bridge.health.series_index import SeriesIndex, sums
-from bridge.health.windows import Rises, Window, histogram_quantile
+from bridge.health.increase import histogram_quantile
+from bridge.health.series_index import Buckets, SeriesIndex, sums
+from bridge.health.windows import Rises, Window
 from bridge.model import Counters, Floats, Key
+
+Name = TypeVar("Name", str, Key)
+
+
+@dataclass(frozen=True, slots=True)
+class OfModels:
+    """Per model, over the window of rates. Absent: not known."""
+
+    requests: Mapping[Key, float] = field(default_factory=dict)
+    request_rates: Mapping[Key, float] = field(default_factory=dict)
+    """Per second."""
+    error_rates: Mapping[Key, float] = field(default_factory=dict)
+    latency_p95_seconds: Mapping[Key, float] = field(default_factory=dict)
+    counted: Collection[Key] = ()
+    """Models with request counters in the last poll."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,16 +35,20 @@ class Traffic:
 
     window_seconds: float = 300.0
     requests: Mapping[str, float] = field(default_factory=dict)
+    request_rates: Mapping[str, float] = field(default_factory=dict)
+    """Per second of ``covered_seconds``."""
+    covered_seconds: Mapping[str, float] = field(default_factory=dict)
+    """How much of the window is known: less than all of it after a start, or an outage."""
     failures: Mapping[str, float] = field(default_factory=dict)
     failures_counted: bool = False
     """True when the gateway counts failures at all, so that a provider with requests alone had none."""
     counted: frozenset[str] = frozenset()
     """Providers with request counters, known over the window or not."""
-    model_error_rates: Mapping[Key, float] = field(default_factory=dict)
     latency_seconds: Mapping[str, float] = field(default_factory=dict)
     latency_p95_seconds: Mapping[str, float] = field(default_factory=dict)
     requests_total: Mapping[str, float] = field(default_factory=dict)
     """The gateway's own counters as they stand."""
+    of_models: OfModels = OfModels()
 
     def error_rate(self, provider: str) -> float | None:
         """Failures among requests, 0-1; None without requests or without counting failures."""
@@ -44,32 +65,33 @@ class Traffic:
         failures = (min(count, self.failures.get(provider, 0.0)) for provider, count in self.requests.items())
         return sum(failures) / requests
 
-    def request_rate(self, provider: str) -> float | None:
-        """Requests per second."""
-        requests = self.requests.get(provider)
-        return None if requests is None else requests / self.window_seconds
-
 
 def measure(window: Window, counters: Counters, given: Collection[str]) -> Traffic:
     """Everything the window gives at the last poll, whose counters these are. Ratios and quantiles are PromQL's.
 
     ``given`` are the signals the last poll gave: one it did not give is not known, whatever the window still holds.
     """
-    index, rises = window.index, window.increases()
+    index, since = window.index, window.since()
+    rises = window.increases(since[index.provider_of])
     counted = "requests" in given
     failures_counted = counted and "failures" in given
     histogram = "latency_histogram" in given
     requests = index.by_provider("requests", rises)
+    seconds = np.full(len(since), window.times[-1]) - since if window.times else since
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rates = requests / seconds
     return Traffic(
         window_seconds=window.seconds,
         requests=_known(index.providers, requests) if counted else {},
+        request_rates=_known(index.providers, rates) if counted else {},
+        covered_seconds=_known(index.providers, seconds),
         failures=_known(index.providers, index.by_provider("failures", rises)) if failures_counted else {},
         failures_counted=failures_counted,
         counted=frozenset(key.provider for key in counted_keys(index, window, ("requests",))),
-        model_error_rates=_model_error_rates(index, rises) if failures_counted else {},
         latency_seconds=_averages(index, rises) if histogram else {},
-        latency_p95_seconds=dict(_quantiles(index, rises, 0.95)) if histogram else {},
+        latency_p95_seconds=dict(_quantiles(index.buckets_by_provider, index.providers, rises)) if histogram else {},
         requests_total=_totals(index, counters),
+        of_models=_of_models(window, rises, seconds, given),
     )
 
 
@@ -82,15 +104,29 @@ def counted_keys(index: SeriesIndex, window: Window, signals: Collection[str]) -
     return [index.keys[place] for place in np.flatnonzero(there).tolist()]
 
 
-def _known(names: tuple[str, ...], numbers: Floats) -> dict[str, float]:
+def _known(names: Sequence[Name], numbers: Floats) -> dict[Name, float]:
     return {name: number for name, number in zip(names, numbers.tolist(), strict=True) if number == number}
 
 
-def _model_error_rates(index: SeriesIndex, rises: Floats) -> dict[Key, float]:
+def _of_models(window: Window, rises: Floats, seconds: Floats, given: Collection[str]) -> OfModels:
+    """``seconds`` are those that the rises of each provider's counters took."""
+    index, counted = window.index, "requests" in given
     requests, failures = index.by_key("requests", rises), np.nan_to_num(index.by_key("failures", rises))
     with np.errstate(divide="ignore", invalid="ignore"):
-        rates = np.where(requests > 0, np.minimum(1.0, failures / requests), np.nan).tolist()
-    return {key: rate for key, rate in zip(index.keys, rates, strict=True) if key.model and rate == rate}
+        rates = requests / seconds[index.provider_of_key]
+        error_rates = np.where(requests > 0, np.minimum(1.0, failures / requests), np.nan)
+    quantiles = _quantiles(index.buckets_by_key, index.keys, rises) if "latency_histogram" in given else ()
+    return OfModels(
+        requests=_of_named_models(index, requests) if counted else {},
+        request_rates=_of_named_models(index, rates) if counted else {},
+        error_rates=_of_named_models(index, error_rates) if counted and "failures" in given else {},
+        latency_p95_seconds={key: value for key, value in quantiles if key.model},
+        counted=[key for key in counted_keys(index, window, ("requests",)) if key.model],
+    )
+
+
+def _of_named_models(index: SeriesIndex, numbers: Floats) -> dict[Key, float]:
+    return {key: number for key, number in _known(index.keys, numbers).items() if key.model}
 
 
 def _averages(index: SeriesIndex, rises: Floats) -> dict[str, float]:
@@ -99,15 +135,16 @@ def _averages(index: SeriesIndex, rises: Floats) -> dict[str, float]:
         return _known(index.providers, np.where(counts > 0, seconds / counts, np.nan))
 
 
-def _quantiles(index: SeriesIndex, rises: Floats, quantile: float) -> Iterator[tuple[str, float]]:
-    buckets = index.buckets
+def _quantiles(buckets: Buckets, owners: Sequence[Name], rises: Floats) -> Iterator[tuple[Name, float]]:
+    """The 95th percentile of each histogram that has observations."""
     counts = sums(rises[buckets.series], buckets.group_of, len(buckets.bounds))
-    pairs = [(bound, count) for bound, count in zip(buckets.bounds.tolist(), counts.tolist(), strict=True)]
-    for place, provider in enumerate(buckets.providers):
-        its = pairs[buckets.starts[place] : buckets.starts[place + 1]]
-        value = histogram_quantile(quantile, [(bound, count) for bound, count in its if count == count])
+    pairs = list(zip(buckets.bounds.tolist(), counts.tolist(), strict=True))
+    starts = buckets.starts.tolist()
+    for place, owner in enumerate(buckets.owners.tolist()):
+        its = pairs[starts[place] : starts[place + 1]]
+        value = histogram_quantile(0.95, [(bound, count) for bound, count in its if count == count])
         if value is not None:
-            yield provider, value
+            yield owners[owner], value
 
 
 def _totals(index: SeriesIndex, counters: Counters) -> dict[str, float]:

@@ -26,10 +26,10 @@ class Case:
     unseen: Mapping[Key, CircuitState] = field(default_factory=dict)
     """Circuits whose line is missing in this poll, and the state they were last seen in."""
 
-    @property
-    def over_window(self) -> str:
-        """How far back rates look, in words."""
-        return f"over {span_words(self.traffic.window_seconds)}"
+    def over_window(self, provider: str) -> str:
+        """How far back a provider's rates look, in words."""
+        seconds = self.traffic.covered_seconds.get(provider) or self.traffic.window_seconds
+        return f"over {span_words(max(1, round(seconds)))}"
 
 
 def span_words(seconds: float) -> str:
@@ -49,6 +49,8 @@ def find(case: Case, provider: str, circuits: Sequence[Circuit], at: float) -> V
     """The verdict on one provider with these circuits. Its status is dated ``at``; the caller knows better."""
     states = [circuit.state for circuit in circuits]
     served = case.traffic.requests.get(provider)
+    if served is None and provider in case.traffic.counted:
+        served = 0.0  # one poll does not tell of any
     gauges = weigh(provider, case.signals, states, case.disbelieved, served)
     reported = _published(case, gauges, "reported_score", "reported score", "percent")
     error_rate = _error_rate(case, provider, gauges, open_circuit=CircuitState.OPEN in states)
@@ -76,7 +78,7 @@ def find(case: Case, provider: str, circuits: Sequence[Circuit], at: float) -> V
         "provider_availability": availability.value,
         "provider_latency_seconds": average.value,
         "provider_latency_p95_seconds": p95.value,
-        "provider_request_rate": case.traffic.request_rate(provider),
+        "provider_request_rate": case.traffic.request_rates.get(provider),
         "provider_cost_usd": sum(own_cost) if own_cost else None,
     }
     values = {metric: rounded(metric, value) for metric, value in exact.items()}
@@ -137,14 +139,14 @@ def _error_rate(case: Case, provider: str, gauges: Gauges, *, open_circuit: bool
     if not case.traffic.failures_counted or provider not in case.traffic.counted:
         return published
     value = case.traffic.error_rate(provider)
-    note = case.over_window
+    note = case.over_window(provider)
     if value is None:
         requests = case.traffic.requests.get(provider)
-        note = "one poll is not enough for a rate" if requests is None else f"no requests {case.over_window}"
+        note = "one poll is not enough for a rate" if requests is None else f"no requests {note}"
     elif value == 0 and open_circuit:
         note = (
-            f"{case.over_window}, as PromQL's increase(): what a counter stood at when it appeared is not in it;"
-            " contradicted by an OPEN circuit, and left out of the score"
+            f"{note}, as PromQL's increase(): what a counter stood at when it appeared is not in it; contradicted by"
+            " an OPEN circuit, and left out of the score"
         )
     return Evidence("error rate", value, "ratio", f"bridge, from {_source(case, 'failures')}", note)
 
@@ -166,7 +168,7 @@ def _availability(case: Case, provider: str, gauges: Gauges, circuits: Sequence[
         return Evidence("availability", share, "percent", source, aside, gauge.published)
     failed = case.traffic.error_rate(provider)
     if failed is not None:
-        source = f"bridge, from {_source(case, 'failures')} {case.over_window}"
+        source = f"bridge, from {_source(case, 'failures')} {case.over_window(provider)}"
         return Evidence("availability", 100.0 * (1 - failed), "percent", source, aside, gauge.published)
     return gauge
 
@@ -175,7 +177,7 @@ def _average_latency(case: Case, provider: str, gauges: Gauges) -> Evidence:
     measured = case.traffic.latency_seconds.get(provider)
     if measured is not None:
         source = f"bridge, from {_source(case, 'latency_histogram')}"
-        return Evidence("average latency", measured, "seconds", source, case.over_window)
+        return Evidence("average latency", measured, "seconds", source, case.over_window(provider))
     return _published(case, gauges, "latency", "average latency", "seconds")
 
 
@@ -184,7 +186,11 @@ def _p95(case: Case, provider: str) -> Evidence:
     if "latency_histogram" not in case.signals.sources:
         return Evidence(name, None, "seconds", "", "the gateway gives no histogram")
     value = case.traffic.latency_p95_seconds.get(provider)
-    note = case.over_window if value is not None else f"no requests {case.over_window}, or not two polls yet"
+    note = (
+        case.over_window(provider)
+        if value is not None
+        else f"no requests {case.over_window(provider)}, or not two polls yet"
+    )
     return Evidence(name, value, "seconds", f"bridge, from {_source(case, 'latency_histogram')}", note)
 
 
@@ -210,7 +216,7 @@ def _formula(parts: Sequence[score.Part]) -> str:
 
 def _rate_source(case: Case, provider: str) -> tuple[str, str]:
     if provider in case.traffic.requests:
-        return f"bridge, from {_source(case, 'requests')}", case.over_window
+        return f"bridge, from {_source(case, 'requests')}", case.over_window(provider)
     if provider in case.traffic.counted:
         return f"bridge, from {_source(case, 'requests')}", "one poll is not enough for a rate"
     return "", "the gateway counts no requests for it"

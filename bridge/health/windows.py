@@ -6,7 +6,7 @@ through its own resets and all of them are worked out at once. Times are on the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import NamedTuple
@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bridge.health.increase import EDGE_INTERVALS, extrapolated, walked
 from bridge.health.series_index import NOTHING, Ints, SeriesIndex
 from bridge.model import CounterId, Counters, Floats
 
@@ -211,10 +212,36 @@ class Window:
         counted = [place for place, one in named if left.get((one.signal, one.provider, one.model), True)]
         return np.array(counted, dtype=np.int64)
 
-    def increases(self) -> Floats:
-        """What each series rose by over the window, extrapolated to its ends; NaN for one with fewer than two samples.
+    def since(self) -> Floats:
+        """From when on the window knows what each provider of its index did (steady).
 
-        Source: Prometheus' ``increase()`` (promql/functions.go, extrapolatedRate), evaluated at the last poll.
+        That is from the window's beginning, if need be by extrapolation, or from the first counters it holds of it: the
+        service has just been started, or there was no good poll for a while.
+        """
+        if not self.times:
+            return np.empty(0)
+        start, end = self.times[-1] - self.seconds, self.times[-1]
+        edge = start + EDGE_INTERVALS * (end - self.times[0]) / max(1, len(self.times) - 1)
+        first = np.full(len(self.index.providers), self.times[0] if self.whole else np.inf)
+        if not self.whole:
+            np.minimum.at(first, self.index.provider_of, self._first_times())
+        return np.where(first < edge, start, first)
+
+    def _first_times(self) -> Floats:
+        """When each series first has a value in the window."""
+        first = np.full(len(self.ids), np.inf)
+        missing = np.arange(len(self.ids))
+        for time, row in zip(self.times, self.rows, strict=True):
+            there = ~np.isnan(row[missing])
+            first[missing[there]] = time
+            missing = missing[~there]
+        return first
+
+    def increases(self, since: Floats | float) -> Floats:
+        """What each series rose by, extrapolated back to ``since`` (steady; one time for all, or one a series).
+
+        NaN for a series with fewer than two samples. Source: Prometheus' ``increase()`` (promql/functions.go,
+        extrapolatedRate), evaluated at the last poll.
         """
         if len(self.times) < 2:
             return np.full(len(self.ids), np.nan)
@@ -224,73 +251,5 @@ class Window:
         last_time: Floats | float = self.times[-1]
         resets: Floats | float = sum((lost for lost in self.lost[1:] if lost is not None), start=np.zeros(len(first)))
         if not self.whole:
-            first, last, count, first_time, last_time, resets = _walked(self.times, self.rows)
-        return _extrapolated(
-            last - first + resets, first, count, first_time, last_time, self.times[-1] - self.seconds, self.times[-1]
-        )
-
-
-def _walked(times: Sequence[float], rows: Sequence[Floats]) -> tuple[Floats, Floats, Floats, Floats, Floats, Floats]:
-    """Of each series: first value, last value, number of samples, first time, last time, and what resets took."""
-    width = len(rows[0])
-    first, last = np.full(width, np.nan), np.full(width, np.nan)
-    first_time, last_time = np.full(width, np.nan), np.full(width, np.nan)
-    count, resets = np.zeros(width), np.zeros(width)
-    for time, row in zip(times, rows, strict=True):
-        present = ~np.isnan(row)
-        with np.errstate(invalid="ignore"):
-            resets += np.where(row < last, last, 0.0)
-        begins = present & (count == 0)
-        first[begins], first_time[begins] = row[begins], time
-        last[present], last_time[present] = row[present], time
-        count += present
-    return first, last, count, first_time, last_time, resets
-
-
-def _extrapolated(
-    rise: Floats,
-    first: Floats,
-    count: Floats | float,
-    first_time: Floats | float,
-    last_time: Floats | float,
-    start: float,
-    end: float,
-) -> Floats:
-    """Rises between the first and the last sample, extrapolated as Prometheus does; NaN for fewer than two samples."""
-    sampled = np.asarray(last_time) - first_time
-    with np.errstate(divide="ignore", invalid="ignore"):
-        average = sampled / (np.asarray(count) - 1)
-        to_start, to_end = np.asarray(first_time) - start, end - np.asarray(last_time)
-        to_zero = sampled * (first / rise)
-        to_start = np.where((rise > 0) & (to_zero < to_start), to_zero, to_start)
-        threshold = average * 1.1
-        covered = (
-            sampled
-            + np.where(to_start < threshold, to_start, average / 2)
-            + np.where(to_end < threshold, to_end, average / 2)
-        )
-        return np.where(np.asarray(count) >= 2, rise * covered / sampled, np.nan)
-
-
-def histogram_quantile(quantile: float, buckets: Iterable[tuple[float, float]]) -> float | None:
-    """The value below which ``quantile`` (0-1) of the observations lie; None without any.
-
-    ``buckets`` are pairs of upper bound and cumulative count (or rate). Source: Prometheus' ``histogram_quantile``
-    (promql/quantile.go, bucketQuantile): linear within a bucket; the highest finite bound when it lies beyond.
-    """
-    ordered = sorted(buckets)
-    if len(ordered) < 2 or ordered[-1][0] != float("inf"):
-        return None
-    bounds = [bound for bound, _ in ordered]
-    counts = np.maximum.accumulate([count for _, count in ordered]).tolist()
-    if not counts[-1] > 0:
-        return None
-    rank = quantile * counts[-1]
-    index = next(index for index, count in enumerate(counts) if count >= rank or index == len(counts) - 1)
-    if index == len(counts) - 1:
-        return float(bounds[-2])
-    if index == 0 and bounds[0] <= 0:
-        return float(bounds[0])
-    below_bound, below_count = (bounds[index - 1], counts[index - 1]) if index else (0.0, 0.0)
-    share = (rank - below_count) / (counts[index] - below_count)
-    return float(below_bound + (bounds[index] - below_bound) * share)
+            first, last, count, first_time, last_time, resets = walked(self.times, self.rows)
+        return extrapolated(last - first + resets, first, count, first_time, last_time, since, self.times[-1])

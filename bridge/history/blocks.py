@@ -134,7 +134,7 @@ class History:
             if block.end >= start and block.start <= end and (one := self._sealed(block)) is not None:
                 parts += _part(one, start, min(np.nextafter(end, np.inf), until))
         parts += _part(state.tail, start, float(np.nextafter(end, np.inf)))
-        return join(parts, end)
+        return join(parts)
 
     def first_at(self, poll_id: int, since: float = -math.inf) -> float | None:
         """When the oldest recorded poll was, of those at or after ``since``; None when there is none."""

@@ -1,8 +1,4 @@
-"""The log as columns: one time axis, and for each metric an array over it. NaN is "not known".
-
-The axis holds every poll of a range, and a mark where polls are missing altogether (the bridge was not running), so
-that a line drawn over it breaks there.
-"""
+"""The log as columns: one time axis, every poll of a range, and for each metric an array over it. NaN: not known."""
 
 from __future__ import annotations
 
@@ -23,7 +19,7 @@ Picks = Callable[[Name], bool]
 MOST_VALUES = 32_000_000
 """What one answer is made of at most: a quarter of a gigabyte."""
 GAP_INTERVALS = 1.75
-"""Two polls further apart than this many intervals have a missed one between them."""
+"""Two polls further apart than this many intervals have a missed one between them; no closer ones have, by jitter."""
 
 
 class TooManyValuesError(Exception):
@@ -53,16 +49,14 @@ class Columns:
     """A range of the log. All arrays have one row for each entry of ``times``."""
 
     times: Floats
-    """Epoch seconds, strictly rising: polls, and marks of missing ones."""
+    """Epoch seconds, strictly rising."""
+    intervals: Floats
+    """The poll interval that was in force at each."""
     good: NDArray[np.bool_]
-    """True where a good poll stands."""
-    polled: NDArray[np.bool_]
-    """True where any poll stands; False at a mark."""
+    """True for a good poll."""
     seconds: Floats
-    """How long each poll took; NaN at a mark."""
+    """How long each poll took."""
     _parts: tuple[Part, ...]
-    _marks: NDArray[np.int64]
-    """Before which polls the marks stand."""
 
     def of_providers(self, metric: str, picks: Picks[str] = everyone) -> tuple[tuple[str, ...], Floats]:
         """Those picked of all who were there in any poll of the range, and their values, shape (times, providers).
@@ -87,17 +81,16 @@ class Columns:
     def _joined(
         self, metric: str, levels: Sequence[Level[Name]], picks: Picks[Name] = everyone
     ) -> tuple[tuple[Name, ...], Floats]:
-        """One column of all parts, side by side by name, shape (times, names); with the marks' rows in place."""
+        """One column of all parts, side by side by name, shape (times, names)."""
         names = [level.names for level in levels]
         alike = bool(names) and all(one == names[0] for one in names)
         chosen = tuple(filter(picks, names[0] if alike else sorted(set().union(*names))))
         self._bound(len(chosen))
         place = {name: index for index, name in enumerate(chosen)}
         joint = np.full((len(self.times), len(chosen)), np.nan, order="F")  # as blocks store it, and series are read
-        polls = np.flatnonzero(self.polled)
         start = 0
         for part, level in zip(self._parts, levels, strict=True):
-            rows = polls[start : start + part.polls]
+            rows = slice(start, start + part.polls)
             start += part.polls
             if metric not in level.metrics:
                 continue
@@ -107,7 +100,7 @@ class Columns:
             else:
                 there = [index for index, name in enumerate(level.names) if name in place]
                 places = np.array([place[level.names[index]] for index in there], dtype=np.int64)
-                joint[np.ix_(rows, places)] = values[:, there]
+                joint[rows, places] = values[:, there]
         return chosen, joint
 
     def _bound(self, names: int) -> None:
@@ -115,20 +108,7 @@ class Columns:
             raise TooManyValuesError(f"{names} series of {len(self.times)} polls are too many for one answer")
 
 
-def join(parts: Sequence[Part], end: float) -> Columns:
-    """Columns over these parts (oldest first) and up to ``end``, the earlier of the range's end and now."""
+def join(parts: Sequence[Part]) -> Columns:
+    """Columns over these parts, oldest first."""
     axis = np.concatenate([part.segment.axis[:, part.rows] for part in parts], axis=1) if parts else np.empty((4, 0))
-    times, intervals = axis[AT], axis[INTERVAL]
-    following = np.append(times[1:], end)
-    wanted = np.maximum(intervals, np.append(intervals[1:], 0.0))
-    missing = np.flatnonzero(following - times > GAP_INTERVALS * wanted)
-    marks = missing + 1
-    good = np.insert(axis[GOOD], marks, 0.0).astype(bool)
-    return Columns(
-        times=np.insert(times, marks, times[missing] + wanted[missing]),
-        good=good,
-        polled=np.insert(np.ones(len(times), dtype=bool), marks, False),
-        seconds=np.insert(axis[SECONDS], marks, np.nan),
-        _parts=tuple(parts),
-        _marks=marks,
-    )
+    return Columns(axis[AT], axis[INTERVAL], axis[GOOD].astype(bool), axis[SECONDS], tuple(parts))

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from bridge.health.rounding import rounded_all
 from bridge.history import events
 from bridge.history.codec import Level, PollLayout
 from bridge.history.numbers import Floats, unpack
@@ -78,7 +79,10 @@ class FirstBlock:
         return self.axis.nbytes + self._states.nbytes + 1_000
 
     def column(self, connection: sqlite3.Connection, name: str) -> Floats:
-        """A metric's column, shape (polls, names). Raises one of ``CORRUPT`` where it can't be read."""
+        """A metric's column, shape (polls, names), rounded. Raises one of ``CORRUPT`` where it can't be read."""
+        return rounded_all(name, self._stored_column(connection, name))
+
+    def _stored_column(self, connection: sqlite3.Connection, name: str) -> Floats:
         layout, polls = self._stored, self.axis.shape[1]
         if name in layout.fleet.metrics:
             place = layout.fleet.metrics.index(name)
@@ -123,7 +127,19 @@ def _with_states(row: PollRow, keys: tuple[Key, ...], states: Floats, layouts: d
     of_models = [rate_of.get(key, np.nan) for key in models]
     state_of = dict(zip(keys, states.tolist(), strict=True))
     of_models += [state_of.get(key, np.nan) for key in models]
-    return replace(row, layout=layouts[id(layout)], numbers=np.r_[numbers[:start], of_models])
+    return replace(
+        row, layout=layouts[id(layout)], numbers=_rounded(layouts[id(layout)], np.r_[numbers[:start], of_models])
+    )
+
+
+def _rounded(layout: PollLayout, numbers: Floats) -> Floats:
+    """A poll's numbers, rounded as those of later schemas are when they are made."""
+    parts, start = [], 0
+    for level in layout.levels:
+        for metric in level.metrics:
+            parts.append(rounded_all(metric, numbers[start : start + len(level.names)]))
+            start += len(level.names)
+    return np.concatenate(parts) if parts else numbers
 
 
 def _states(connection: sqlite3.Connection, times: Floats, good: np.ndarray) -> tuple[tuple[Key, ...], Floats]:

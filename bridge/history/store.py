@@ -177,6 +177,16 @@ class Store:
         kept = start if now is None else max(start, now - self._retention_seconds)
         return self.history.columns(kept, end, latest.poll_id if latest else 0)
 
+    def last_good_before(self, at: float) -> float | None:
+        """When the last good poll was before a time (epoch seconds); None when none is recorded."""
+        row = self.database.connection().execute(
+            "SELECT p.at FROM polls p LEFT JOIN epochs e ON e.id = p.epoch WHERE p.at < ? AND p.outcome = 'ok'"
+            " AND p.at < coalesce(e.cutoff, 9e999) ORDER BY p.at DESC LIMIT 1",
+            (at,),
+        )
+        found = row.fetchone()
+        return float(found[0]) if found else None
+
     def first_at(self, now: float) -> float | None:
         """When the oldest poll was that is given at ``now``; None when there is none."""
         latest = self.latest()

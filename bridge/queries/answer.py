@@ -26,6 +26,7 @@ from bridge.queries.worst import worst
 
 EVENTS_WITHOUT_RANGE_SECONDS = 86_400.0
 MAX_TABLE_ROWS = 20_000
+AS_OF_NOW = "as of now, not of the range's end"
 MAX_SECONDS = 10.0
 """After it no further target of a request is begun: whoever waits for the answer has had enough by then."""
 
@@ -91,7 +92,7 @@ def recorded_for(request: Request, view: View, store: Store, remote: RemoteHisto
     if request.span is None:
         return None
     targets = max(1, len(request.asks))
-    return Recorded(store, request.span, request.steps, view.now, remote, targets=targets)
+    return Recorded(store, view, request.span, request.steps, remote, targets=targets)
 
 
 def answer(request: Request, view: View, store: Store, recorded: Recorded | None) -> list[Answer]:
@@ -137,11 +138,13 @@ def _answer_one(
             table = Table(table.name, table.columns, table.rows[:MAX_TABLE_ROWS])
         return Answer(ask, table=table, notices=notices)
     wanted = metric(target.metric)
-    series, troubles = _series(target, wanted, filters, view, recorded)
+    series, troubles = _series(target, wanted, filters, view, None if ask.as_table else recorded)
     seen = [one.labels for one in series]
     absent = unknown(target, request.filters, vocabulary, answered=bool(series), seen=seen)
     notices = (*notices, *troubles, *absent)
     if ask.as_table:
+        if request.span is not None and request.span.end < view.now - view.stale_after_seconds:
+            notices = (*notices, AS_OF_NOW)
         return Answer(ask, table=tables.of_series(wanted, series), notices=notices)
     answered = [SeriesAnswer(target.name(one.labels), one, wanted) for one in series]
     if not answered and absent and ask.ref_id is not None:

@@ -29,6 +29,7 @@ LEVELS: Mapping[str, tuple[float, float]] = MappingProxyType(
         "fleet_error_rate": _ERROR_RATE_LEVELS,
         "provider_latency_seconds": _LATENCY_LEVELS,
         "provider_latency_p95_seconds": _LATENCY_LEVELS,
+        "model_latency_p95_seconds": _LATENCY_LEVELS,
     }
 )
 """From where on a dashboard draws a metric's values as degraded, and as down; others are not good or bad in themselves.
@@ -100,8 +101,11 @@ _METRICS = (
     Metric("provider_latency_p95_seconds", "provider", "s", "high", "95th percentile of latency, over 5 minutes"),
     Metric("provider_request_rate", "provider", "reqps", "high", "requests per second, over 5 minutes"),
     Metric("provider_cost_usd", "provider", "currencyUSD", "high", "cost, as the gateway counts it"),
+    Metric("model_status", "model", "none", "status", "0 unknown, 1 healthy, 2 degraded, 3 down"),
     Metric("model_circuit_breaker_state", "model", "none", "circuit", "0 CLOSED, 1 OPEN, 2 HALF_OPEN"),
     Metric("model_error_rate", "model", "percentunit", "high", "failures among requests, 0-1, over 5 minutes"),
+    Metric("model_request_rate", "model", "reqps", "high", "requests per second, over 5 minutes"),
+    Metric("model_latency_p95_seconds", "model", "s", "high", "95th percentile of latency, over 5 minutes"),
     Metric("fleet_health_score", "fleet", "percent", "low", "mean of the providers' health scores"),
     Metric("fleet_open_circuits", "fleet", "none", "high", "how many circuits are OPEN"),
     Metric("fleet_providers", "status", "none", "high", "how many providers have each status"),

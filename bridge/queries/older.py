@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bridge.health.rounding import rounded_all
 from bridge.history.codec import Floats
-from bridge.history.columns import GAP_INTERVALS
 from bridge.history.promql import Selector
 from bridge.history.remote import RemoteHistory
 from bridge.history.remote_answer import RemoteAnswer, RemoteHistoryError
@@ -75,7 +75,7 @@ class Older:
             self.troubles.append(f"remote history is not available: {error}")
             return None
         parts = [part for part in parts if len(part.times)]
-        return _stacked(parts) if parts else None
+        return stacked(parts) if parts else None
 
     def _parts(self, selector: Selector, metric: Metric) -> Iterator[Grid]:
         length = (self.end_ms - self.start_ms) / 1000
@@ -114,7 +114,7 @@ class Older:
                 values = one.values[inside]
                 if metric.words:  # a number that names no state is not known
                     values = np.where(np.isin(values, list(metric.words)), values, np.nan)
-                found.append((key, one.times[inside], values))
+                found.append((key, one.times[inside], rounded_all(metric.name, values)))
         keys = sorted({key for key, _, _ in found})
         axis = np.unique(np.concatenate([times for _, times, _ in found])) if found else np.empty(0)
         if len(axis) * len(keys) > MOST_CELLS:
@@ -146,29 +146,7 @@ class Older:
         return self._deadline - time.monotonic()
 
 
-def joined(older: Grid, embedded: Grid, end: float) -> Grid:
-    """Both as one. Wherever samples of the older one are missing, or lie too far from what follows, the line breaks.
-
-    ``end`` (epoch seconds) is where the range ends, or now.
-    """
-    following = float(embedded.times[0]) if len(embedded.times) else end
-    return _stacked([_with_gaps(older, following), embedded])
-
-
-def _with_gaps(grid: Grid, following: float) -> Grid:
-    """The grid with a row of unknowns wherever two times, or the last and ``following``, are too far apart."""
-    after = np.append(grid.times[1:], following)
-    wanted = np.maximum(grid.intervals, np.append(grid.intervals[1:], 0.0))
-    missing = np.flatnonzero(after - grid.times > GAP_INTERVALS * wanted)
-    return Grid(
-        np.insert(grid.times, missing + 1, grid.times[missing] + wanted[missing]),
-        np.insert(grid.intervals, missing + 1, wanted[missing]),
-        grid.keys,
-        np.insert(grid.values, missing + 1, np.nan, axis=0),
-    )
-
-
-def _stacked(parts: Sequence[Grid]) -> Grid:
+def stacked(parts: Sequence[Grid]) -> Grid:
     """Parts that follow each other in time as one, with the series of all."""
     keys = sorted({key for part in parts for key in part.keys})
     column_of = {key: column for column, key in enumerate(keys)}

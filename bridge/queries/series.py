@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
+from bridge.health.rounding import rounded, rounded_all
 from bridge.history.codec import Floats
 from bridge.history.columns import Columns, TooManyValuesError
 from bridge.history.remote import RemoteHistory
 from bridge.history.store import Store
+from bridge.model import Status
 from bridge.queries.catalog import STATUS_WORDS, Metric
-from bridge.queries.older import Grid, Older, joined
+from bridge.queries.downsample import Axis, End, Points, Rule, Wanted, downsampled, in_steps
+from bridge.queries.older import Grid, Older, stacked
+from bridge.queries.severity import badness, fleet_badness
 from bridge.queries.targets import Matcher, Target, TargetError
-from bridge.queries.thinning import step_numbers, thinned
 from bridge.queries.timerange import TimeRange
 from bridge.queries.view import View
 
 Labels = Mapping[str, str]
+DEFAULT_POINTS = 1_000
+MOST_POINTS = 11_000
+"""As Prometheus allows."""
 MAX_POINTS_IN_ANSWER = 500_000
 VALUES_AT_ONCE = 1_000_000
-"""Thinned together: of ten thousand models' values over a day only some are ever held several times over."""
+"""Downsampled together: of ten thousand models' values over a day only some are ever held several times over."""
+OF_GATEWAY = ("gateway_up", "gateway_poll_seconds", "gateway_data_age_seconds")
+"""Metrics that failed polls have values of as well."""
+CLOSED_NOW = frozenset({"provider_status", "model_status", "fleet_providers", "gateway_data_age_seconds"})
+"""Metrics that have a value while the data is stale: unknown is a status, and the age is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +43,10 @@ class Series:
     labels: Labels
     times: Floats
     values: Floats
+    step: float = 0.0
+    """How many seconds each of its points stands for; 0 where all are given."""
+    notice: str = ""
+    """What is to be known of its points."""
 
     @property
     def points(self) -> list[tuple[float | None, float]]:
@@ -42,10 +57,22 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """How finely a range is wanted: at most ``max_points`` points a series, at least ``interval_seconds`` apart."""
+    """How finely a range is wanted: at most ``max_points`` points a series.
 
-    max_points: int
-    interval_seconds: float
+    ``interval_seconds``, the least between two points, counts where no number of points is given.
+    """
+
+    max_points: int | None
+    interval_seconds: float = 0.0
+
+    def of(self, seconds: float, most: int) -> Wanted:
+        """What that comes to over a range of this length, with no more than ``most`` points a series."""
+        if self.max_points is not None:
+            return Wanted(seconds, max(1, min(self.max_points, most)))
+        if not self.interval_seconds:
+            return Wanted(seconds, max(1, min(DEFAULT_POINTS, most)))
+        points = math.ceil(seconds / self.interval_seconds) + 3  # steps that range's ends cut, and what closes it
+        return Wanted(seconds, max(1, min(points, MOST_POINTS, most)), self.interval_seconds)
 
 
 class Recorded:
@@ -54,17 +81,17 @@ class Recorded:
     def __init__(
         self,
         store: Store,
+        view: View,
         span: TimeRange,
         steps: Steps,
-        now: float,
         remote: RemoteHistory | None = None,
         *,
         targets: int = 1,
     ) -> None:
         """``remote`` is asked for what is older than ``store``; ``targets`` share the points of one answer."""
         self._store = store
-        self._now = now
-        self._end = min(span.end, now)
+        self._view = view
+        self._end = min(span.end, view.now)
         self._span = span
         self._steps = steps
         self._most_points = MAX_POINTS_IN_ANSWER // targets
@@ -73,101 +100,187 @@ class Recorded:
     @cached_property
     def columns(self) -> Columns:
         """The polls of the range."""
-        return self._store.columns(self._span.start, self._end, self._now)
+        return self._store.columns(self._span.start, self._end, self._view.now)
 
     @property
     def troubles(self) -> Sequence[str]:
         """What the remote history did not answer so far, a line each."""
         return self._older.troubles if self._older else ()
 
+    @property
+    def reaches_now(self) -> bool:
+        """Whether what holds now closes the series."""
+        return self._span.end >= self._view.now - self._view.stale_after_seconds
+
     def extent(self) -> tuple[float, ...]:
         """What decides the answers from it: which polls it holds, what is asked of others, and how it is stepped."""
         times = self.columns.times
         ends = (float(times[0]), float(times[-1])) if len(times) else ()
         older = (self._older.start_ms, self._older.end_ms) if self._older else ()
-        return *ends, len(times), round(self._span.end - self._span.start, 3), *older
+        where = () if self.reaches_now else (self._span.start, self._span.end)
+        return *ends, len(times), round(self._span.end - self._span.start, 3), *where, *older
 
     def series(self, metric: Metric, target: Target, filters: Sequence[Matcher]) -> list[Series]:
-        """A metric's series over the range: those that match, each with its worst point of every step."""
+        """A metric's series over the range: those that match, as many points of each as fit."""
         try:
-            times, labels, values = self._points(metric, target, filters)
+            axis, labels, values = self._points(metric, target, filters)
         except TooManyValuesError as error:
             raise TargetError(str(error), "pick some by a selector, or a shorter range") from None
-        if not len(times):
-            return []
         chosen = [index for index, its_labels in enumerate(labels) if wanted(its_labels, target, filters)]
         if not chosen:
             return []
-        thinned = self._thinned(times, values.T, chosen, metric)
-        return [Series(labels[index], *points) for index, points in zip(chosen, thinned, strict=True)]
+        found = self._downsampled(axis, values.T, chosen, metric)
+        return [
+            Series(labels[index], one.times, one.values, one.step, _notice(one))
+            for index, one in zip(chosen, found, strict=True)
+        ]
+
+    def in_steps(self, metric: Metric, target: Target, filters: Sequence[Matcher], step: float) -> list[Series]:
+        """A metric's series, the worst point of each step of this length."""
+        axis, labels, values = self._points(metric, target, filters)
+        if not len(axis.times):
+            return []
+        chosen = [index for index, its_labels in enumerate(labels) if wanted(its_labels, target, filters)]
+        found = in_steps(axis, values.T[chosen], step, rule_of(metric), self._end)
+        return [Series(labels[index], one.times, one.values) for index, one in zip(chosen, found, strict=True)]
 
     def _older_part(self, remote: RemoteHistory) -> Older | None:
         """The part of the range before the first recorded poll; None when there is none."""
-        first = self._store.first_at(self._now)
+        first = self._store.first_at(self._view.now)
         # Answers are in whole milliseconds, so a sample in the first poll's own would double it.
         end = self._end if first is None else min(self._end, (round(first * 1000) - 1) / 1000)
         if end < self._span.start:
             return None
-        step = max(self._steps.interval_seconds, (self._span.end - self._span.start) / self._steps.max_points)
-        return Older(remote, self._span.start, end, step)
+        length = self._span.end - self._span.start
+        wanted = self._steps.of(length, MOST_POINTS)
+        return Older(remote, self._span.start, end, max(wanted.min_step, length / wanted.max_points))
 
     def _points(
         self, metric: Metric, target: Target, filters: Sequence[Matcher]
-    ) -> tuple[Floats, Sequence[Labels], Floats]:
-        """Times, label sets, and values of shape (times, label sets); the remote history's first."""
-        times = self.columns.times
-        labels, values = self._values(metric, target, filters) if len(times) else ((), np.empty((0, 0)))
-        older = self._older.read(metric, (*target.matchers, *filters)) if self._older else None
-        if older is None:
-            return times, labels, values
+    ) -> tuple[Axis, Sequence[Labels], Floats]:
+        """The axis, label sets, and values of shape (times, label sets); the remote history's first."""
+        of_gateway = metric.name in OF_GATEWAY
+        polls = self.columns
+        rows = np.arange(len(polls.times)) if of_gateway else np.flatnonzero(polls.good)
+        failed = np.append(np.where(polls.good | of_gateway, np.inf, polls.times), np.inf)
+        missed = failed[rows + 1]
+        labels, values = self._values(metric, target, filters) if len(rows) else ((), np.empty((0, 0)))
+        if len(rows) < len(values):
+            values = values[rows]
         keys = [tuple(its_labels[label] for label in metric.labels) for its_labels in labels]
-        intervals = np.full(len(times), float(np.median(np.diff(times))) if len(times) > 1 else 0.0)
-        both = joined(older, Grid(times, intervals, keys, values), self._end)
-        return both.times, [dict(zip(metric.labels, key, strict=True)) for key in both.keys], both.values
+        grid = Grid(polls.times[rows], polls.intervals[rows], keys, values)
+        older = self._older.read(metric, (*target.matchers, *filters)) if self._older else None
+        if older is not None:
+            grid = stacked([older, grid])
+            missed = np.append(np.full(len(older.times), np.inf), missed)
+        return self._with_now(metric, target, filters, grid, missed)
 
     def _values(self, metric: Metric, target: Target, filters: Sequence[Matcher]) -> tuple[Sequence[Labels], Floats]:
-        """The label sets wanted of a metric, and values of shape (times, label sets)."""
-        axis = self.columns
+        """The label sets wanted of a metric, and values of shape (polls, label sets)."""
+        polls = self.columns
         if metric.level == "provider":
-            providers, values = axis.of_providers(
+            providers, values = polls.of_providers(
                 metric.name, lambda provider: wanted({"provider": provider}, target, filters)
             )
             return [{"provider": provider} for provider in providers], values
         if metric.level == "model":
-            keys, values = axis.of_models(
+            keys, values = polls.of_models(
                 metric.name, lambda key: wanted({"provider": key.provider, "model": key.model}, target, filters)
             )
             return [{"provider": key.provider, "model": key.model} for key in keys], values
         if metric.level == "status":
-            _, statuses = axis.of_providers("provider_status")
+            _, statuses = polls.of_providers("provider_status")
             counts = [(statuses == number).sum(axis=1) for number in STATUS_WORDS]
-            values = np.where(axis.good[:, None], np.array(counts, dtype=np.float64).T, np.nan)
-            return [{"status": word} for word in STATUS_WORDS.values()], values
+            return [{"status": word} for word in STATUS_WORDS.values()], np.array(counts, dtype=np.float64).T
         return [{}], self._of_gateway(metric)[:, None]
 
     def _of_gateway(self, metric: Metric) -> Floats:
-        axis = self.columns
+        polls = self.columns
         if metric.name == "gateway_up":
-            return np.where(axis.polled, axis.good.astype(np.float64), np.nan)
+            return polls.good.astype(np.float64)
         if metric.name == "gateway_poll_seconds":
-            return axis.seconds
+            return rounded_all(metric.name, polls.seconds)
         if metric.name == "gateway_data_age_seconds":
-            last_good = np.maximum.accumulate(np.where(axis.good, axis.times, -np.inf))
-            age = axis.times - last_good
-            return np.where(axis.polled & np.isfinite(age), age, np.nan)
-        return axis.of_fleet(metric.name)
+            before = self._store.last_good_before(float(polls.times[0])) if len(polls.times) else None
+            good = np.where(polls.good, polls.times, -np.inf)
+            last = np.maximum.accumulate(np.append(-np.inf if before is None else before, good[:-1]))
+            age = polls.times - last
+            return rounded_all(metric.name, np.where(np.isfinite(age), age, np.nan))
+        return polls.of_fleet(metric.name)
 
-    def _thinned(
-        self, times: Floats, values: Floats, chosen: Sequence[int], metric: Metric
-    ) -> list[tuple[Floats, Floats]]:
+    def _with_now(
+        self, metric: Metric, target: Target, filters: Sequence[Matcher], grid: Grid, missed: Floats
+    ) -> tuple[Axis, Sequence[Labels], Floats]:
+        """With what closes a range that reaches now where no poll does: who is unknown now, and the age of the data."""
+        closing = self._closing(metric, target, filters)
+        at = self._end
+        if closing and (not len(grid.times) or grid.times[-1] < at):
+            row = np.array([at]) if metric.name in CLOSED_NOW else np.empty(0)
+            now = np.array([list(closing.values())] * len(row)).reshape(len(row), len(closing))
+            grid = stacked([grid, Grid(row, np.zeros(len(row)), list(closing), now)])
+            missed = np.append(missed, np.full(len(row), np.inf))
+        labels = [dict(zip(metric.labels, key, strict=True)) for key in grid.keys]
+        return Axis(grid.times, grid.intervals, missed), labels, grid.values
+
+    def _closing(self, metric: Metric, target: Target, filters: Sequence[Matcher]) -> dict[tuple[str, ...], float]:
+        """What each series is in the range's end, where no poll says that; NaN for what is not known then."""
+        view = self._view
+        if not self.reaches_now or view.snapshot is None:
+            return {}
+        if metric.name == "gateway_data_age_seconds":
+            return {(): rounded(metric.name, view.age_seconds or 0.0)}
+        if not view.stale or metric.name in OF_GATEWAY:
+            return {}
+        series = current(view, metric, target, filters)
+        return {tuple(one.labels[label] for label in metric.labels): float(one.values[0]) for one in series}
+
+    def _ending(self, metric: Metric) -> End:
+        view = self._view
+        if not self.reaches_now:
+            return End("past", self._end)
+        lost = view.gateway_up is None if metric.name in OF_GATEWAY else view.stale
+        if not lost or metric.name in CLOSED_NOW or view.latest is None:
+            return End("now", self._end)
+        latest = view.latest
+        since = latest.failing_since or (latest.snapshot.at if latest.snapshot else 0.0) + latest.poll.interval
+        return End("lost", self._end, max(self._span.start, since))
+
+    def _downsampled(self, axis: Axis, values: Floats, chosen: Sequence[int], metric: Metric) -> list[Points]:
         """``values`` has shape (series, times); ``chosen`` are those wanted."""
-        most = max(1, min(self._steps.max_points, self._most_points // len(chosen)))
-        steps = step_numbers(times, self._span, most, self._steps.interval_seconds)
-        size = max(1, VALUES_AT_ONCE // len(times))
-        found: list[tuple[Floats, Floats]] = []
+        asked = self._steps.of(self._span.end - self._span.start, self._most_points // len(chosen))
+        rule, end = rule_of(metric), self._ending(metric)
+        if rule.together:  # and left out only then: a step's poll is chosen by all
+            found = downsampled(axis, values, asked, rule, end)
+            return [found[index] for index in chosen]
+        size = max(1, VALUES_AT_ONCE // max(1, len(axis.times)))
+        points: list[Points] = []
         for first in range(0, len(chosen), size):
-            found += thinned(times, values[chosen[first : first + size]], steps, metric.worst)
-        return found
+            points += downsampled(axis, values[chosen[first : first + size]], asked, rule, end)
+        return points
+
+
+def rule_of(metric: Metric) -> Rule:
+    """What a step shows of a metric."""
+    if metric.level == "status":
+        return Rule(fleet_badness, together=True)
+    if not metric.has_worst:
+        return Rule(None)
+    unknown = float(Status.UNKNOWN) if metric.worst == "status" else None
+    return Rule(partial(badness, worst=metric.worst), level_of(metric), is_state=bool(metric.words), unknown=unknown)
+
+
+def level_of(metric: Metric) -> Callable[[Floats], Floats] | None:
+    """How bad a state or an error rate looks; None for all other metrics, of which a worst point is no exaggeration."""
+    if metric.words:
+        return partial(badness, worst=metric.worst)
+    if metric.name.endswith("_error_rate") and metric.levels is not None:
+        levels = metric.levels
+        return lambda values: np.searchsorted(levels, values, side="right").astype(np.float64)
+    return None
+
+
+def _notice(points: Points) -> str:
+    return f"worst of each {points.step:.3g} s" if points.exaggerates else ""
 
 
 def wanted(labels: Labels, target: Target, filters: Sequence[Matcher]) -> bool:
@@ -186,9 +299,10 @@ def current(view: View, metric: Metric, target: Target, filters: Sequence[Matche
             state = None if circuit.state is None or view.stale else float(circuit.state)
             if circuit.model:
                 found.append(({"provider": circuit.provider, "model": circuit.model}, state))
-    elif metric.name == "model_error_rate" and snapshot:
-        for key, rate in snapshot.model_error_rates.items():
-            found.append(({"provider": key.provider, "model": key.model}, None if view.stale else rate))
+    elif metric.level == "model" and snapshot:
+        unknown = 0.0 if metric.worst == "status" else None
+        for key, value in snapshot.models.of(metric.name).items():
+            found.append(({"provider": key.provider, "model": key.model}, unknown if view.stale else value))
     elif metric.level == "status" and snapshot:
         statuses = [view.status(verdict) for verdict in snapshot.verdicts]
         counts = {number: sum(status == number for status in statuses) for number in STATUS_WORDS}

@@ -25,3 +25,14 @@ def worse(one: Floats, other: Floats, worst: str) -> Floats:
     """The worse of each two values; the known one where only one is known."""
     comparable = [np.where(np.isnan(values), -np.inf, badness(values, worst)) for values in (one, other)]
     return np.where(comparable[1] > comparable[0], other, one)
+
+
+def fleet_badness(counts: Floats) -> Floats:
+    """How bad a fleet is at each poll, as one row: fewest healthy, then most down, then most degraded providers.
+
+    ``counts`` has shape (statuses, polls), in the statuses' order.
+    """
+    unknown, healthy, degraded, down = counts
+    most = 1.0 + float(np.nanmax(unknown + healthy + degraded + down, initial=0.0))
+    turned: Floats = -healthy * most * most + down * most + degraded
+    return turned

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bridge.history.codec import Floats
+from bridge.history.columns import GAP_INTERVALS
 from bridge.history.store import Store
 from bridge.model import Status
 from bridge.queries.catalog import Metric, metric
@@ -95,24 +96,24 @@ class TrendCache:
         key = (view.latest.poll_id if view.latest else None, grid.span_seconds, grid.first)
         with self._lock:  # whoever comes meanwhile wants the same, and waits for it
             if self._trends is None or key != self._key:
-                self._key, self._trends = key, _trends(store, grid)
+                self._key, self._trends = key, _trends(store, view, grid)
             return self._trends
 
 
-def lines(store: Store, grid: Grid, names: Sequence[str], provider: str) -> dict[str, Line]:
+def lines(store: Store, view: View, grid: Grid, names: Sequence[str], provider: str) -> dict[str, Line]:
     """One provider's lines over a grid, by the metric's name; a metric it has no history of is not there."""
-    recorded, filters = _recorded(store, grid), (Matcher("provider", "=", provider),)
+    recorded, filters = _recorded(store, view, grid), (Matcher("provider", "=", provider),)
     found = {name: _lines(recorded, grid, name, filters).get(provider) for name in names}
     return {name: line for name, line in found.items() if line is not None}
 
 
-def _recorded(store: Store, grid: Grid) -> Recorded:
-    return Recorded(store, grid.range, Steps(STEPS, grid.step_seconds), grid.now)
+def _recorded(store: Store, view: View, grid: Grid) -> Recorded:
+    return Recorded(store, view, grid.range, Steps(STEPS))
 
 
 def _lines(recorded: Recorded, grid: Grid, name: str, filters: Sequence[Matcher] = ()) -> dict[str, Line]:
     wanted = metric(name)
-    found = recorded.series(wanted, parse(name), filters)
+    found = recorded.in_steps(wanted, parse(name), filters, grid.step_seconds)
     return {series.labels["provider"]: _line(series, grid, wanted) for series in found}
 
 
@@ -127,8 +128,8 @@ def _line(series: Series, grid: Grid, wanted: Metric) -> Line:
     return Line(grid.places(series.times), values, values[worst], float(series.times[worst]))
 
 
-def _trends(store: Store, grid: Grid) -> Trends:
-    recorded = _recorded(store, grid)
+def _trends(store: Store, view: View, grid: Grid) -> Trends:
+    recorded = _recorded(store, view, grid)
     return Trends(grid, _lines(recorded, grid, "provider_health_score"), _spells(recorded, grid.now))
 
 
@@ -139,7 +140,9 @@ def _spells(recorded: Recorded, now: float) -> dict[str, Spells]:
     providers, status = recorded.columns.of_providers("provider_status")
     known = ~np.isnan(status) & (status != Status.UNKNOWN)
     bad = known & (status >= Status.DEGRADED)
-    lengths = np.diff(times, append=min(now, times[-1] + _spacing(times)))
+    intervals = recorded.columns.intervals
+    lengths = np.diff(times, append=min(now, times[-1] + intervals[-1]))
+    lengths = np.where(lengths > GAP_INTERVALS * intervals, intervals, lengths)  # then the bridge was away
     # A poll that failed in between does not make two spells of one.
     rows = np.maximum.accumulate(np.where(known, np.arange(len(times))[:, None], 0), axis=0)
     going_on = np.take_along_axis(bad, rows, axis=0)
@@ -154,10 +157,6 @@ def _spells(recorded: Recorded, now: float) -> dict[str, Spells]:
         for column, provider in enumerate(providers)
         if counts[column]
     }
-
-
-def _spacing(times: Floats) -> float:
-    return float(np.median(np.diff(times))) if len(times) > 1 else 0.0
 
 
 def _span_seconds(store: Store, view: View) -> float:

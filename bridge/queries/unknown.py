@@ -54,6 +54,8 @@ def _names_of_nobody(
         if one.op not in ("=", "=~") or one.label not in labels:
             continue
         known = vocabulary.known(one.label)
+        if not known:
+            continue  # before the first poll, for one: that is not the query's mistake
         names = {one.value} if one.op == "=" else literals(one.value)
         if names is None:
             if not answered and not any(one.matches({one.label: text}) for text in known):

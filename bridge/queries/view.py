@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -128,9 +129,12 @@ def clock(at: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A length of time in its two largest units: ``45s``, ``3m05s``, ``2h07m``, ``3d04h``."""
-    whole = max(0, int(seconds))
-    for size, unit, smaller, smaller_unit in ((86_400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
-        if whole >= size:
-            return f"{whole // size}{unit}{whole % size // smaller:02d}{smaller_unit}"
-    return f"{whole}s"
+    """A length of time in its two largest units, rounded: ``45s``, ``3m05s``, ``2h07m``, ``3d04h``."""
+    whole, minutes, hours = (max(0, math.floor(seconds / size + 0.5)) for size in (1, 60, 3600))
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    if minutes < 24 * 60:
+        return f"{minutes // 60}h{minutes % 60:02d}m"
+    return f"{hours // 24}d{hours % 24:02d}h"

@@ -48,7 +48,8 @@ def ask(target: object, number: int, known: Known, *, annotation: bool = False) 
     query = content.get("query")
     if annotation and isinstance(query, str) and query.strip():
         text = query
-    return Ask(text, ref_id, target.get("type") == "table", choice, annotation)
+    as_table = "table" in (target.get("type"), content.get("type"))  # simPod has no types, its payload says so
+    return Ask(text, ref_id, as_table, choice, annotation)
 
 
 def payload(content: object) -> Mapping[str, Any]:

@@ -19,6 +19,8 @@ from bridge.queries.targets import Target
 from bridge.queries.view import View
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+SOURCES = {"gateway": "gateway", "bridge": "derived"}
+"""A circuit's source as the label ``source`` has it."""
 ALWAYS = ("gateway_up", "gateway_data_age_seconds", "gateway_poll_seconds")
 """Metrics that stay while the data is stale, and that change without a new snapshot."""
 
@@ -32,7 +34,7 @@ class Exposition:
 
     def text(self, view: View) -> bytes:
         """The exposition of a view: what is not known is absent, and almost everything is while the data is stale."""
-        live = _write(view, (METRICS[name] for name in ALWAYS))
+        live = _text(_families(view, (METRICS[name] for name in ALWAYS)))
         snapshot = view.snapshot
         if snapshot is None or view.stale:
             return live
@@ -40,7 +42,8 @@ class Exposition:
             written = self._written
             if written is None or written[0] is not snapshot:
                 metrics = (metric for name, metric in METRICS.items() if name not in ALWAYS)
-                written = self._written = snapshot, _write(view, metrics)
+                families = [*_families(view, metrics), *_openings(snapshot)]
+                written = self._written = snapshot, _text(families)
         return written[1] + live
 
 
@@ -80,10 +83,6 @@ def state(view: View, size: HistorySize | None) -> bytes:
     return _text(families)
 
 
-def _write(view: View, metrics: Iterable[Metric]) -> bytes:
-    return _text(_families(view, metrics))
-
-
 def _families(view: View, metrics: Iterable[Metric]) -> Iterable[Family]:
     """Every metric of which something is known."""
     for metric in metrics:
@@ -94,6 +93,23 @@ def _families(view: View, metrics: Iterable[Metric]) -> Iterable[Family]:
                 family.add_metric([series.labels[label] for label in metric.labels], value)
         if family.samples:
             yield family
+
+
+def _openings(snapshot: Snapshot) -> Iterable[Family]:
+    """How often each circuit opened: out of CLOSED, as opening again after a trial belongs to the same outage."""
+    providers = CounterMetricFamily(
+        "provider_circuit_opens", "Openings of a provider's own circuit", labels=("provider", "source")
+    )
+    models = CounterMetricFamily(
+        "model_circuit_opens", "Openings of a model's circuit", labels=("provider", "model", "source")
+    )
+    for circuit in snapshot.circuits:
+        source = SOURCES[circuit.source]
+        if circuit.model:
+            models.add_metric([circuit.provider, circuit.model, source], circuit.openings)
+        else:
+            providers.add_metric([circuit.provider, source], circuit.openings)
+    return [family for family in (providers, models) if family.samples]
 
 
 def _text(families: Iterable[Family]) -> bytes:

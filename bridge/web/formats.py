@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -79,8 +79,14 @@ def simple_json(answers: Sequence[Answer]) -> list[dict[str, Any]]:
             said = f"{answer.ask.text[:MAX_NAME_CHARACTERS]}: {answer.error.told}"  # not every Grafana shows notices
             body.append({"target": said, "title": said} | empty | common)
         else:
-            body.extend(_json_series(series) | common for series in answer.series)
+            body.extend(_json_series(series) | common | _told_of(series, notices) for series in answer.series)
     return body
+
+
+def _told_of(answer: SeriesAnswer, notices: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+    """What is to be known of one series alone, beside what holds for all."""
+    notice = answer.series.notice
+    return {"meta": {"notices": [*notices, {"severity": "info", "text": notice}]}} if notice else {}
 
 
 def _json_series(answer: SeriesAnswer) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def _named(table: tables.Table, row: Sequence[Cell]) -> Mapping[str, Cell]:
 def _charts(view: View, store: Store, verdict: Verdict) -> list[list[Chart]]:
     """A list a metric that was ever known in the spans, with a chart a span."""
     grids = [Grid(span, view.now) for span in CHART_SPANS_SECONDS]
-    by_span = [lines(store, grid, list(CHARTS), verdict.provider) for grid in grids]
+    by_span = [lines(store, view, grid, list(CHARTS), verdict.provider) for grid in grids]
     names = [name for name in CHARTS if any(_known(of_span, name) for of_span in by_span)]
     if "provider_latency_p95_seconds" in names and "provider_latency_seconds" in names:
         names.remove("provider_latency_seconds")

@@ -13,7 +13,7 @@ from werkzeug.exceptions import HTTPException
 from bridge.queries.answer import EVENTS_WITHOUT_RANGE_SECONDS, Ask, Request
 from bridge.queries.forms import listed
 from bridge.queries.matchers import MAX_REGEX_CHARACTERS, OPERATORS, Known, regex_characters, regex_too_long, shown
-from bridge.queries.series import Steps
+from bridge.queries.series import MOST_POINTS, Steps
 from bridge.queries.targets import Matcher, TargetError, matcher
 from bridge.queries.timerange import TimeRange, parse_count, parse_range, url_time
 from bridge.web.asks import EXAMPLE, ask, kind_of
@@ -22,9 +22,6 @@ from bridge.web.errors import HINTS, ApiError
 
 MAX_TARGETS = 100
 MAX_FILTERS = 32
-DEFAULT_POINTS = 1_000
-MOST_POINTS = 11_000
-"""As Prometheus allows."""
 YEAR_MILLISECONDS = 366 * 86_400_000
 MAX_ECHO_BYTES = 4_096
 """An annotation is echoed in each of its events, so a large one would multiply."""
@@ -233,9 +230,9 @@ def _is_relative(span: object) -> bool:
 
 
 def _steps(max_points: object, interval_ms: object) -> Steps:
-    points = parse_count(max_points, default=DEFAULT_POINTS, lowest=1, highest=MOST_POINTS, name="maxDataPoints")
+    points = parse_count(max_points, default=0, lowest=0, highest=MOST_POINTS, name="maxDataPoints")
     interval = parse_count(interval_ms, default=0, lowest=0, highest=YEAR_MILLISECONDS, name="intervalMs")
-    return Steps(points, interval / 1000)
+    return Steps(None if max_points in (None, "") else max(1, points), interval / 1000)
 
 
 def filters(body: Mapping[str, Any], known: Known) -> tuple[list[Matcher], list[str]]:

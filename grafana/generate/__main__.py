@@ -1,4 +1,4 @@
-"""``python -m grafana.generate`` writes the dashboards anew."""
+"""``python -m grafana.generate`` writes the dashboards and Grafana's alert rules anew."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from pathlib import Path
 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
+from grafana.generate import alerting
 from grafana.generate.dashboards import directory, on_call
 from grafana.generate.datasources import DATASOURCES
 
 FOLDER = Path(__file__).parents[1] / "dashboards"
+ALERT_RULES = Path(__file__).parents[1] / "provisioning" / "alerting" / "provider-health-bridge.json"
 
 
 def files() -> Mapping[Path, str]:
@@ -21,6 +23,7 @@ def files() -> Mapping[Path, str]:
         for name, board in (("directory", directory(source)), ("on-call", on_call(source))):
             text = json.dumps(board, cls=JSONEncoder, indent=2, sort_keys=True, ensure_ascii=False)
             made[FOLDER / source.folder / f"{name}.json"] = text + "\n"
+    made[ALERT_RULES] = alerting.text()
     return made
 
 

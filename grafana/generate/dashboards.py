@@ -9,13 +9,23 @@ from grafana_foundation_sdk.models import dashboard
 from grafana_foundation_sdk.models.dashboard import Threshold
 
 from bridge.queries import tables
-from bridge.queries.catalog import STATUS_WORDS
 from grafana.generate import looks
 from grafana.generate.datasources import Datasource, Json
-from grafana.generate.panels import AnyPanel, Place, current, history, rows, status_tiles, timeline
+from grafana.generate.panels import (
+    AnyPanel,
+    Place,
+    current,
+    current_by_status,
+    freshness,
+    history,
+    rows,
+    status_tiles,
+    timeline,
+)
 
 DIRECTORY, ON_CALL = "provider-health-directory", "provider-health-on-call"
 TITLES = {DIRECTORY: "Provider directory", ON_CALL: "Providers: on call"}
+NOW = "Now: as of the last poll, whatever time range is chosen"
 TAG = "provider-health-bridge"
 REFRESH = "15s"
 
@@ -47,7 +57,7 @@ def directory(source: Datasource) -> dashboard.Dashboard:
         board,
         source,
         (
-            ("Now", _fleet(source)),
+            (NOW, _fleet(source)),
             ("", _directory_now(source)),
             ("History: the worst point of every step, a gap where nothing is known", _directory_history(source)),
             ("Circuits and availability", _directory_states(source)),
@@ -62,6 +72,7 @@ def on_call(source: Datasource) -> dashboard.Dashboard:
         board,
         source,
         (
+            (NOW, _fleet(source)),
             ("Which provider is degrading right now, and is it one model or all of them?", _degrading(source)),
             ("This breaker is open: for how long, since when, why, and is it flapping?", _breakers(source)),
             ("Is this spike a blip or a real regression?", _blip_or_regression(source)),
@@ -72,12 +83,12 @@ def on_call(source: Datasource) -> dashboard.Dashboard:
 
 def _fleet(source: Datasource) -> Iterator[AnyPanel]:
     small = Place(4, 4)
-    status = "fleet_providers as {{status}}"
-    yield current(source, "Providers by status", status, Place(8, 4), colours=STATUS_WORDS.values())
-    yield current(source, "Open circuits", "fleet_open_circuits as open", small)
-    yield current(source, "Fleet health", "fleet_health_score as score", small)
-    yield current(source, "Fleet error rate", "fleet_error_rate as errors", small)
-    yield current(source, "Age of the data", "gateway_data_age_seconds as age", small)
+    yield freshness(source, Place(24, 3))
+    yield current_by_status(source, "Providers by status", "fleet_providers", Place(8, 4))
+    yield current(source, "Open circuits", "fleet_open_circuits", small)
+    yield current(source, "Fleet health", "fleet_health_score", small)
+    yield current(source, "Fleet error rate", "fleet_error_rate", small)
+    yield current(source, "Age of the data", "gateway_data_age_seconds", small)
 
 
 def _directory_now(source: Datasource) -> Iterator[AnyPanel]:
@@ -114,7 +125,6 @@ def _directory_states(source: Datasource) -> Iterator[AnyPanel]:
 
 
 def _degrading(source: Datasource) -> Iterator[AnyPanel]:
-    yield from _fleet(source)
     yield rows(
         source,
         "Providers that are not healthy",

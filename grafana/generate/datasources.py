@@ -68,6 +68,10 @@ class Datasource(ABC):
         """Ask for a table with these columns."""
 
     @abstractmethod
+    def now(self, metric: str, label: str = "") -> Query:
+        """Ask for a metric as of now, whatever the time range: a row a series (``Time``, the label, ``Value``)."""
+
+    @abstractmethod
     def variable(self, label: str, selector: str) -> str | Json:
         """Ask for the values of ``label`` (provider or model); ``selector`` narrows them, as ``{provider=~"…"}``."""
 
@@ -92,6 +96,10 @@ class SimpleJson(Datasource):
     def table(self, target: str, columns: Sequence[Column]) -> Query:
         """The columns come with the answer."""
         return self._query(target, "table")
+
+    def now(self, metric: str, label: str = "") -> Query:
+        """A table is always of now, though Grafana sends a range with it."""
+        return self._query(metric, "table")
 
     def variable(self, label: str, selector: str) -> str | Json:
         """The text that goes to ``/search``."""
@@ -122,6 +130,10 @@ class SimPod(Datasource):
         """The bridge knows a table by its name."""
         return self._query(target)
 
+    def now(self, metric: str, label: str = "") -> Query:
+        """This plugin has no types: the payload asks for the table."""
+        return self._query(metric, '{"type": "table"}')
+
     def variable(self, label: str, selector: str) -> str | Json:
         """What its variable editor stores; the text goes to ``/variable`` as a payload's target."""
         return {"query": f"{label}s{selector}", "format": "string"}
@@ -130,13 +142,13 @@ class SimPod(Datasource):
         """Its annotations are a table that is asked for by ``/query``."""
         return {"target": self._query(query).model | {"refId": "Anno"}}
 
-    def _query(self, target: str) -> Query:
-        model = {"target": target, "payload": "", "editorMode": "code"}
+    def _query(self, target: str, payload: str = "") -> Query:
+        model = {"target": target, "payload": payload, "editorMode": "code"}
         return Query({"refId": REF_ID, "datasource": self.ref_json, **model})
 
 
 class Infinity(Datasource):
-    """The Infinity datasource, which reads flat JSON from URLs (version 3, Grafana 10.4 on)."""
+    """The Infinity datasource, which reads flat JSON from URLs (version 3.11, Grafana 11.6 on)."""
 
     folder = "infinity"
     suffix = "-infinity"
@@ -167,6 +179,14 @@ class Infinity(Datasource):
         described = [_column(column.title, column.title, column.type) for column in columns]
         return self._get("/query", {"target": target, **_RANGE}, described)
 
+    def now(self, metric: str, label: str = "") -> Query:
+        """A URL without a range asks for the latest values; a label that rows have no column for is their legend."""
+        columns = [_column("time", "Time", "time"), _column("value", "Value", "number")]
+        if label:
+            columns.insert(1, _column("target", label, "string"))
+            metric += f" as {{{{{label}}}}}"
+        return self._get("/query", {"target": metric}, columns)
+
     def variable(self, label: str, selector: str) -> str | Json:
         """The label's column of a metric that every provider, or every circuit, has."""
         metric = {"provider": "provider_status", "model": "model_circuit_breaker_state"}[label]
@@ -181,6 +201,11 @@ class Infinity(Datasource):
             *(_column(name, name, "string") for name in ("title", "text", "tags", "id", "newState")),
         ]
         return {"target": self._get("/annotations", {"query": query, **_RANGE}, columns).model | {"refId": "Anno"}}
+
+    def current(self, target: str, labels: Sequence[str]) -> Query:
+        """Ask for a target's values as of now, a row a series with these labels: the form that alert rules take."""
+        columns = [*(_column(label, label, "string") for label in labels), _column("value", "value", "number")]
+        return self._get("/query", {"target": target}, columns)
 
     def _get(self, path: str, parameters: dict[str, str], columns: list[Json]) -> Query:
         given = [{"key": key, "value": value} for key, value in {**parameters, "format": "rows"}.items()]

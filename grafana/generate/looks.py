@@ -30,23 +30,38 @@ COLOURS = {
     "degraded": DEGRADED,
     "down": DOWN,
     "unknown": UNKNOWN,
+    "fresh": HEALTHY,
+    "stale": DOWN,
+    "never read": UNKNOWN,
 }
-NO_DATA = "no data"
+NO_DATA, NOTHING = "no data", "–"
+"""What stands for null, and for an empty text or for null where that is an answer."""
 
 
 def mappings(metric: Metric) -> list[ValueMapping]:
-    """A state's numbers as words in colour, and what is not known as such; nothing for a quantity."""
-    if not metric.words:
-        return []
-    named = {str(number): word for number, word in metric.words.items()}
-    nothing = ValueMappingResult(text=NO_DATA, color=UNKNOWN, index=len(named))
-    special = DashboardSpecialValueMapOptions(match=SpecialValueMatch.NULL_AND_NAN, result=nothing)
-    return [_value_map(named), SpecialValueMap(special)]
+    """A state's numbers as words in colour, and what is not known as such."""
+    return _named({str(number): word for number, word in metric.words.items()})
 
 
 def words(names: Iterable[str] = (*CIRCUIT_WORDS.values(), *STATUS_WORDS.values())) -> list[ValueMapping]:
     """The words that tables use, in the same colours."""
-    return [_value_map({name: name for name in names})]
+    named = {name: name for name in names}
+    return [*_named(named), _empty(len(named) + 1)]
+
+
+def not_known(text: str = NO_DATA, index: int = 0) -> ValueMapping:
+    """Null in words and in grey: without it Grafana paints null in the colour of the lowest threshold."""
+    result = ValueMappingResult(text=text, color=UNKNOWN, index=index)
+    return SpecialValueMap(DashboardSpecialValueMapOptions(match=SpecialValueMatch.NULL_AND_NAN, result=result))
+
+
+def _empty(index: int) -> ValueMapping:
+    result = ValueMappingResult(text=NOTHING, color="transparent", index=index)
+    return SpecialValueMap(DashboardSpecialValueMapOptions(match=SpecialValueMatch.EMPTY, result=result))
+
+
+def _named(named: dict[str, str]) -> list[ValueMapping]:
+    return [_value_map(named), not_known(index=len(named))] if named else [not_known()]
 
 
 def _value_map(named: dict[str, str]) -> ValueMap:
@@ -86,6 +101,7 @@ def coloured(metric_levels: ThresholdsConfig | None = None) -> list[DynamicConfi
         return [*background, DynamicConfigValue("mappings", words())]
     return [
         *background,
+        DynamicConfigValue("mappings", [not_known()]),
         DynamicConfigValue("thresholds", metric_levels.build()),
         DynamicConfigValue("color", by_level().build()),
     ]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bridge.gateway import dialect_file
-from bridge.gateway.dialect import SIGNALS, UNITS, NameRule, SignalSource
+from bridge.gateway.dialect import SIGNALS, UNITS
 from bridge.gateway.dialect_file import DialectError, builtin, load, select
 
 HEAD = """
@@ -187,21 +187,6 @@ def test_a_file_of_ones_own_works_like_a_built_in_one(tmp_path: Path) -> None:
     )
     assert source.only == {"status": {"ok", "failed"}}
     assert source.exclude == {"kind": {"test"}}
-
-
-@pytest.mark.parametrize(
-    ("labels", "counts"),
-    [
-        ({"status": "ok"}, True),
-        ({"status": "ok", "kind": "real"}, True),
-        ({"status": "other"}, False),
-        ({}, False),
-        ({"status": "ok", "kind": "test"}, False),
-    ],
-)
-def test_a_series_counts_when_its_labels_say_so(labels: dict[str, str], counts: bool) -> None:
-    only, exclude = {"status": frozenset({"ok"})}, {"kind": frozenset({"test"})}
-    assert SignalSource("requests", "calls", NameRule("provider"), only=only, exclude=exclude).counts(labels) is counts
 
 
 def test_the_built_in_dialects_load_and_the_most_specific_comes_first() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from bridge import create_app
+from bridge.application import create_app
 from bridge.settings import Settings
 from tests.gateway.hostile import answer, gateway
 from tests.one_poller import polled as poll
@@ -53,6 +53,7 @@ def polled(
             assert poll(poller).outcome == outcome
         yield app.test_client()
         bridge.store.close()
+        poller._source._client.close()
 
 
 def logged(capfd: pytest.CaptureFixture[str], event: str) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge import create_app
+from bridge.application import create_app
 from bridge.gateway.dialect_file import select
 from bridge.gateway.exposition import ExpositionReader
 from bridge.gateway.translate import Translator

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge import configured
+from bridge.configuration import configured
 from bridge.gateway.dialect import Dialect
 from bridge.gateway.dialect_file import DialectError, builtin, load, refuse_rivals, select
 from bridge.gateway.exposition import ExpositionReader

@@ -15,14 +15,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from bridge.gateway import exposition as module
 from bridge.gateway.exposition import (
     BEARABLE_REJECTS,
-    MAX_LABELS,
-    MAX_LINE_BYTES,
     SHOWN_REJECTS,
     Exposition,
     ExpositionReader,
     OutOfTime,
     TooManyRejects,
 )
+from bridge.gateway.series import MAX_LABELS, MAX_LINE_BYTES
 
 Read = list[tuple[str, dict[str, str], float]]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge import create_app
+from bridge.application import create_app
 from bridge.gateway import identities
 from bridge.gateway.dialect_file import select
 from bridge.gateway.exposition import ExpositionReader
@@ -72,9 +72,9 @@ class TestNumbers:
 
     def test_a_hundred_thousand_of_one_name_take_a_moment_and_names_are_bounded(self) -> None:
         claims = [Claim(("gw", str(number)), 0, SWIFT) for number in range(100_000)]
-        started = time.monotonic()
+        started = time.thread_time()
         named = identities.after((), claims)
-        assert time.monotonic() - started < 3
+        assert time.thread_time() - started < 3
         assert len(named) == MAX_NAMED
         anew = identities.after(named, [Claim(("gw", f"new-{number}"), 0, SWIFT) for number in range(5)])
         assert len(anew) == MAX_NAMED

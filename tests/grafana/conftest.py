@@ -10,6 +10,8 @@ from bridge.model import CircuitState, Event, Evidence, Key, Status
 from tests.history.snapshots import T0, Recorder, circuit, snapshot, verdict
 from tests.web.conftest import Site
 
+pytest.register_assert_rewrite("tests.grafana.reading", "tests.grafana.drawing")
+
 DAY = 86_400.0
 NOW = T0 + 8 * DAY
 AWKWARD = "acme (eu) c++ a|b, {x} 'y' 100%&z"

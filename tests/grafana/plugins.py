@@ -8,13 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-
-import pytest
-from werkzeug.test import TestResponse
+from typing import Any, Protocol
 
 from grafana.generate.__main__ import FOLDER
-from tests.web.conftest import Site
 
 Json = dict[str, Any]
 VARIABLE = re.compile(r"\$\{(\w+)(?::(\w+))?\}|\$(\w+)")
@@ -22,6 +18,33 @@ ESCAPED = re.compile(r"[\\^$*+?.()|\[\]{}/]")
 SECONDS = {"m": 60.0, "h": 3600.0, "d": 86_400.0}
 ALL = ("$__all",)
 FILES = sorted(FOLDER.glob("*/*.json"), key=lambda file: (file.parent.name, file.stem))
+
+
+class Refused(AssertionError):
+    """The bridge did not answer; a panel is empty then, with an error in its corner."""
+
+
+class Response(Protocol):
+    """An HTTP answer, as Flask's test client has it."""
+
+    @property
+    def status_code(self) -> int: ...
+    def get_json(self) -> Any: ...
+    def get_data(self, *, as_text: bool) -> Any: ...
+
+
+class Client(Protocol):
+    """What sends a GET."""
+
+    def get(self, path: str, *, query_string: Sequence[tuple[str, str]]) -> Response: ...
+
+
+class Bridge(Protocol):
+    """A bridge that can be asked: in this process, or a service."""
+
+    @property
+    def client(self) -> Client: ...
+    def post(self, path: str, body: object) -> Response: ...
 
 
 def load(file: Path) -> Json:
@@ -71,14 +94,21 @@ def seconds(length: str) -> float:
     return float(length[:-1]) * SECONDS[length[-1]]
 
 
-def scope_of(board: Json, panel: Json, chosen: Mapping[str, Sequence[str]], now: float) -> Scope:
-    """The time a panel shows: the dashboard's, or its own, shifted."""
+def scope_of(
+    board: Json,
+    panel: Json,
+    chosen: Mapping[str, Sequence[str]],
+    now: float,
+    absolute: tuple[float, float] | None = None,
+) -> Scope:
+    """The time a panel shows: the dashboard's, or its own, shifted. Where it is ``absolute``, none is a panel's own."""
     length = panel.get("timeFrom") or board["time"]["from"].removeprefix("now-")
+    start, end = absolute or (now - seconds(length), now)
     shift = seconds(panel["timeShift"]) if "timeShift" in panel else 0.0
-    return Scope(chosen, now - seconds(length) - shift, now - shift)
+    return Scope(chosen, start - shift, end - shift)
 
 
-def ask(site: Site, panel: Json, scope: Scope) -> list[Json]:
+def ask(site: Bridge, panel: Json, scope: Scope) -> list[Json]:
     """A panel's answer: entries with ``datapoints``, or with ``columns`` and ``rows`` (Infinity: always)."""
     kind = panel["datasource"]["type"]
     if kind == "yesoreyeram-infinity-datasource":
@@ -90,7 +120,7 @@ def ask(site: Site, panel: Json, scope: Scope) -> list[Json]:
         "targets": [to_targets(query, scope) for query in panel["targets"]],
         "range": scope.range(),
         "maxDataPoints": points,
-        "intervalMs": max(15_000, round(span * 1000 / points)),
+        "intervalMs": max(1, round(span * 1000 / points)),
         "scopedVars": {name: {"text": "x", "value": list(values)} for name, values in scope.chosen.items()},
     }
     return answered(site.post("/query", body))
@@ -113,8 +143,9 @@ def simpod_target(query: Json, scope: Scope) -> Json:
     return {**query, "target": scope.fill(query["target"], "regex"), "payload": payload}
 
 
-def ask_infinity(site: Site, query: Json, scope: Scope) -> Json:
+def ask_infinity(site: Bridge, query: Json, scope: Scope) -> Json:
     """Its answer as the table that its backend parser makes of it: the declared columns, by their types."""
+
     assert (query["type"], query["source"], query["parser"]) == ("json", "url", "backend")
     macros = {"${__timeFrom}": f"{scope.start * 1000:.0f}", "${__timeTo}": f"{scope.end * 1000:.0f}"}
     parameters = []
@@ -123,12 +154,7 @@ def ask_infinity(site: Site, query: Json, scope: Scope) -> Json:
         for macro, meant in macros.items():
             value = value.replace(macro, meant)
         parameters.append((parameter["key"], value))
-    response = site.client.get(query["url"], query_string=parameters)
-    if response.status_code == 400 and "no format" in response.get_json()["message"]:
-        pytest.skip("the bridge does not answer format=rows yet")
-    if response.status_code in (404, 405):
-        pytest.skip(f"the bridge does not answer GET {query['url']} yet")
-    rows = answered(response)
+    rows = answered(site.client.get(query["url"], query_string=parameters))
     return {
         "columns": [{"text": column["text"]} for column in query["columns"]],
         "rows": [[cell(row[column["selector"]], column["type"]) for column in query["columns"]] for row in rows],
@@ -147,14 +173,25 @@ def cell(value: object, kind: str) -> object:
     return value
 
 
-def answered(response: TestResponse) -> list[Json]:
-    assert response.status_code == 200, response.get_data(as_text=True)
+def infinity_frame(query: Json, table: Json) -> Json:
+    """The frame that this plugin's back end makes of such a table; where there are no rows, it has no fields either."""
+    kinds = {"timestamp": "time", "number": "number", "string": "string"}
+    fields = [
+        {"name": column["text"], "type": kinds[column["type"]], "values": [row[place] for row in table["rows"]]}
+        for place, column in enumerate(query["columns"])
+    ]
+    return {"name": query["refId"], "refId": query["refId"], "fields": fields if table["rows"] else []}
+
+
+def answered(response: Response) -> list[Json]:
+    if response.status_code != 200:
+        raise Refused(response.get_data(as_text=True))
     body = response.get_json()
     assert isinstance(body, list)
     return body
 
 
-def variable_values(site: Site, variable: Json, scope: Scope) -> list[str]:
+def variable_values(site: Bridge, variable: Json, scope: Scope) -> list[str]:
     """What a variable's drop-down lists."""
     kind, query = variable["datasource"]["type"], variable["query"]
     if kind == "grafana-simple-json-datasource":
@@ -163,10 +200,7 @@ def variable_values(site: Site, variable: Json, scope: Scope) -> list[str]:
     if kind == "simpod-json-datasource":
         assert query["format"] == "string"
         body = {"payload": {"target": scope.fill(query["query"], "regex")}, "range": scope.range()}
-        response = site.post("/variable", body)
-        if response.status_code in (404, 405):
-            pytest.skip("the bridge does not answer POST /variable yet")
-        options = answered(response)
+        options = answered(site.post("/variable", body))
         assert all(option["__text"] == option["__value"] for option in options)
         return [option["__value"] for option in options]
     table = ask_infinity(site, query["infinityQuery"], scope)
@@ -174,7 +208,7 @@ def variable_values(site: Site, variable: Json, scope: Scope) -> list[str]:
     return list(dict.fromkeys(value for [value] in table["rows"]))
 
 
-def annotation_events(site: Site, annotation: Json, scope: Scope) -> list[Json]:
+def annotation_events(site: Bridge, annotation: Json, scope: Scope) -> list[Json]:
     """What a dashboard draws: events with ``time``, ``timeEnd`` (milliseconds), ``title`` and ``text``."""
     kind = annotation["datasource"]["type"]
     if kind == "grafana-simple-json-datasource":
@@ -187,10 +221,7 @@ def annotation_events(site: Site, annotation: Json, scope: Scope) -> list[Json]:
             "range": scope.range(),
             "scopedVars": about,
         }
-        response = site.post("/query", body)
-        if response.status_code == 400:
-            pytest.skip("the bridge does not answer simPod's annotations yet")
-        [table] = answered(response)
+        [table] = answered(site.post("/query", body))
     else:
         table = ask_infinity(site, annotation["target"], scope)
     names = [column["text"] for column in table["columns"]]

@@ -17,7 +17,8 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from bridge.queries.catalog import METRICS, Metric
 from bridge.queries.targets import parse
 from grafana.generate import looks
-from grafana.generate.__main__ import FOLDER, files
+from grafana.generate.__main__ import ALERT_RULES, FOLDER, files
+from grafana.generate.panels import MAY_NEVER_BE
 from tests.grafana.plugins import FILES, Json, load
 
 BOARDS = [pytest.param(load(file), id=f"{file.parent.name}-{file.stem}") for file in FILES]
@@ -32,7 +33,7 @@ UIDS = {
 
 
 def test_the_files_are_what_the_python_makes_of_them() -> None:
-    on_disk = {file: file.read_text(encoding="utf-8") for file in FOLDER.glob("*/*")}
+    on_disk = {file: file.read_text(encoding="utf-8") for file in (*FOLDER.glob("*/*"), ALERT_RULES)}
     assert on_disk == files(), "run: make dashboards"
 
 
@@ -81,10 +82,60 @@ def test_no_gap_is_bridged_and_no_old_value_stands_for_now(board: Json) -> None:
             continue
         assert panel["fieldConfig"]["defaults"]["noValue"]
         assert "alert" not in panel
-        if panel["type"] == "stat" and "timeFrom" in panel:
-            assert panel["options"]["reduceOptions"]["calcs"] == ["last"]
-            # So short that no step holds more than one poll: the last point is the last poll, not the worst of several.
-            assert (panel["timeFrom"], panel["maxDataPoints"]) == ("5m", 120)
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_tiles_ask_for_now_whatever_the_range_and_their_row_says_so(board: Json) -> None:
+    [now, *_] = [panel for panel in board["panels"] if panel["type"] == "row"]
+    assert now["title"].startswith("Now: ")
+    assert "whatever time range" in now["title"]
+    tiles = [panel for panel in board["panels"] if panel["type"] == "stat"]
+    assert tiles[0] == board["panels"][1]
+    assert asked(tiles[0])["target"] == "freshness"
+    for panel in tiles:
+        assert "timeFrom" not in panel
+        metric = metric_of(panel)
+        if metric is None:
+            continue
+        [query] = panel["targets"]
+        if "url_options" in query:
+            assert not {"from", "to", "maxDataPoints"} & set(asked(panel))
+        else:
+            assert "table" in (query.get("type"), *json.loads(query.get("payload") or "{}").values())
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_null_is_grey_and_says_so_in_every_field_and_override(board: Json) -> None:
+    """Grafana paints null in the colour of the lowest threshold, which is green or red, unless a mapping says else."""
+    for panel in board["panels"]:
+        if panel["type"] == "row":
+            continue
+        assert of_null(panel["fieldConfig"]["defaults"]["mappings"]) == ("no data", looks.UNKNOWN)
+        for override in panel["fieldConfig"]["overrides"]:
+            properties = {one["id"]: one["value"] for one in override["properties"]}
+            if panel["type"] == "table" or "mappings" in properties or "thresholds" in properties:
+                absent = "–" if override["matcher"]["options"] in MAY_NEVER_BE else "no data"
+                assert of_null(properties["mappings"]) == (absent, looks.UNKNOWN), override
+
+
+def of_null(mappings: list[Json]) -> tuple[str, str]:
+    """The text and the colour of what is not known."""
+    special = [one["options"] for one in mappings if one["type"] == "special"]
+    [found] = [one for one in special if one["match"] == "null+nan"]
+    return found["result"]["text"], found["result"]["color"]
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_timelines_page_and_times_have_no_milliseconds(board: Json) -> None:
+    for panel in board["panels"]:
+        if panel["type"] == "state-timeline":
+            assert panel["options"]["perPage"] == 20
+            # Grafana would merge the levels instead of the values: all states would be one bar.
+            coloured_by_level = panel["fieldConfig"]["defaults"]["color"]["mode"] == "thresholds"
+            assert not (coloured_by_level and panel["options"]["mergeValues"])
+        for override in panel.get("fieldConfig", {}).get("overrides", ()):
+            if override["matcher"]["options"] in ("Time", "Since", "Open since", "First opened"):
+                assert {"id": "unit", "value": "dateTimeAsIso"} in override["properties"]
 
 
 @pytest.mark.parametrize("board", BOARDS)
@@ -106,7 +157,7 @@ def test_units_words_and_levels_are_the_catalogs(board: Json) -> None:
             assert colours == sorted(
                 colours, key=[looks.HEALTHY, looks.DEGRADED, looks.DOWN].index, reverse=not good_first
             )
-        words = defaults.get("mappings", [])
+        words = defaults["mappings"]
         if metric.words:
             assert {int(key): entry["text"] for key, entry in words[0]["options"].items()} == dict(metric.words)
             assert words[1]["options"]["result"]["text"] == "no data"
@@ -134,10 +185,14 @@ def test_viewers_start_with_every_provider_and_see_changes_within_seconds(board:
 
 def metric_of(panel: Json) -> Metric | None:
     """The metric of a panel of series; None for a table, tiles or a row."""
-    for query in panel.get("targets", ()):
-        given = {entry["key"]: entry["value"] for entry in query.get("url_options", {}).get("params", ())}
-        return METRICS.get(parse(query.get("target") or given["target"]).metric)
-    return None
+    return METRICS.get(parse(asked(panel)["target"]).metric) if panel.get("targets") else None
+
+
+def asked(panel: Json) -> dict[str, str]:
+    """A panel's one query: its target, and whatever else its URL carries."""
+    [query] = panel["targets"]
+    given = {entry["key"]: entry["value"] for entry in query.get("url_options", {}).get("params", ())}
+    return given or {"target": query["target"]}
 
 
 def entries(value: Any) -> Iterator[tuple[str, Any]]:

@@ -57,6 +57,10 @@ def test_every_panel_gets_what_it_draws(site: Site, board: Json, panel: Json, ch
         [table] = answer
         assert_is_table(table, TABLES[metric], panel, chosen)
         return
+    if panel["type"] == "stat":
+        [table] = answer
+        assert_is_now(table, metric)
+        return
     lines = series_of(answer)
     assert set(lines) == names_expected(metric, chosen)
     for points in lines.values():
@@ -88,16 +92,28 @@ def series_of(answer: Sequence[Json]) -> dict[str, list[tuple[float | None, floa
 
 def names_expected(metric: str, chosen: dict[str, Sequence[str]]) -> set[str]:
     """How a panel's series are called, for what a viewer has chosen."""
-    if metric == "fleet_providers":
-        return {"unknown", "healthy", "degraded", "down"}
-    if metric.startswith(("fleet_", "gateway_")):
-        words = {"fleet_open_circuits": "open", "fleet_health_score": "score", "fleet_error_rate": "errors"}
-        return {words.get(metric, "age")}
     providers = [name for name in MODELS if chosen["provider"] in (ALL, ()) or name in chosen["provider"]]
     if metric.startswith("provider_"):
         return set(providers)
     keys = [(name, model) for name in providers for model in MODELS[name]]
     return {f"{name} / {model}" for name, model in keys if chosen["model"] == ALL or model in chosen["model"]}
+
+
+def assert_is_now(table: Json, metric: str) -> None:
+    """A tile's answer: whether the data is fresh, or a fleet metric as of the last poll."""
+    titles = [column["text"] for column in table["columns"]]
+    if metric == "freshness":
+        assert {"State", "Text"} <= set(titles)
+        [state] = [row[titles.index("State")] for row in table["rows"]]
+        assert state == "fresh"
+        return
+    values = [row[titles.index("Value")] for row in table["rows"]]
+    if metric == "fleet_providers":
+        by_status = dict(zip([row[titles.index("status")] for row in table["rows"]], values, strict=True))
+        assert by_status == {"unknown": 0, "healthy": 2, "degraded": 1, "down": 0}
+        return
+    assert titles == ["Time", "Value"]
+    assert values == [{"fleet_open_circuits": 1, "fleet_health_score": 91, "fleet_error_rate": 0.01}.get(metric, 5)]
 
 
 def assert_is_table(

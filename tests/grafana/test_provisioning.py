@@ -116,7 +116,11 @@ def test_the_bridge_accepts_the_environment_that_compose_gives_it() -> None:
     given = {
         name: re.sub(r"\$\{\w+:-(.*)\}", r"\1", value) for name, value in SERVICES["bridge"]["environment"].items()
     }
-    command = [sys.executable, "-c", "import os; from bridge import configured; print(configured(os.environ))"]
+    command = [
+        sys.executable,
+        "-c",
+        "import os; from bridge.configuration import configured; print(configured(os.environ))",
+    ]
     done = subprocess.run(
         command, cwd=PROJECT, env={"PATH": os.environ["PATH"], **given}, capture_output=True, text=True, check=False
     )
@@ -126,13 +130,34 @@ def test_the_bridge_accepts_the_environment_that_compose_gives_it() -> None:
 
 def test_grafana_gets_the_plugins_the_flag_and_the_url_that_provisioning_needs() -> None:
     grafana = SERVICES["grafana"]["environment"]
-    assert set(grafana["GF_INSTALL_PLUGINS"].split(",")) == {one.plugin for one in DATASOURCES}
+    assert set(plugins()) == {one.plugin for one in DATASOURCES}
     assert grafana["GF_SECURITY_ANGULAR_SUPPORT_ENABLED"] == "true"
     assert (grafana["GF_AUTH_ANONYMOUS_ENABLED"], grafana["GF_AUTH_ANONYMOUS_ORG_ROLE"]) == ("true", "Viewer")
     assert grafana["BRIDGE_URL"] == "http://bridge:5050"
     home = Path(grafana["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
     [host] = [host for host, inside in mounts() if inside == str(IN_CONTAINER / "dashboards")]
     assert (PROJECT / host / home.relative_to(IN_CONTAINER / "dashboards")).is_file()
+
+
+def plugins() -> dict[str, str]:
+    """The plugins that compose has Grafana install, with their versions (empty for the newest)."""
+    installed = SERVICES["grafana"]["environment"]["GF_INSTALL_PLUGINS"].split(",")
+    return {name: version for name, _, version in (plugin.partition(" ") for plugin in installed)}
+
+
+def test_grafana_runs_the_plugins_it_installs() -> None:
+    version = SERVICES["grafana"]["image"].rpartition(":")[2].split(".")
+    assert plugins()["yesoreyeram-infinity-datasource"].startswith("3.11.")
+    assert (11, 6) <= (int(version[0]), int(version[1])) < (12, 0), "Infinity 3.11 needs 11.6, Simple JSON Angular"
+    infinity = (PROVISIONING / "datasources" / "infinity.yaml").read_text(encoding="utf-8")
+    assert infinity.startswith("# Infinity (plugin yesoreyeram-infinity-datasource, version 3.11): Grafana 11.6 and")
+
+
+def test_infinitys_save_and_test_asks_whether_the_bridge_is_ready() -> None:
+    settings = provisioned()["provider_health_bridge_infinity"]["jsonData"]
+    assert settings["customHealthCheckEnabled"] is True
+    assert settings["customHealthCheckUrl"] == "${BRIDGE_URL}/ready"
+    assert settings["allowedHosts"] == ["$BRIDGE_URL"]
 
 
 def test_prometheus_scrapes_the_bridge_and_alerts_where_alertmanager_listens() -> None:

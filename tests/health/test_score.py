@@ -168,7 +168,7 @@ class TestVerdict:
         assert circuits.evidence("groq", "availability").source == "bridge, 1 of 2 circuits not OPEN"
         assert circuits.evidence("groq", "availability").note == ""
         assert hour.value("groq", "provider_availability") == pytest.approx(75)
-        assert hour.evidence("groq", "availability").source == "bridge, from failures (test) over 5 minutes"
+        assert hour.evidence("groq", "availability").source == "bridge, from failures (test) over 15 seconds"
 
     def test_failures_that_are_over_do_not_hold_a_provider_down(self) -> None:
         bridge = Bridge()
@@ -250,7 +250,7 @@ class TestStatusHistory:
         assert fleet["fleet_health_score"] == pytest.approx(sum(scores) / 2)
         assert fleet["fleet_open_circuits"] == 2
         assert fleet["fleet_error_rate"] == pytest.approx(0.2)
-        assert fleet["fleet_request_rate"] == pytest.approx(90 / 300)
+        assert fleet["fleet_request_rate"] == pytest.approx(90 / 15)
         assert fleet["fleet_requests"] == 90
         assert fleet["fleet_cost_usd"] == 3
 

@@ -15,7 +15,8 @@ from bridge.gateway.dialect_file import select
 from bridge.gateway.exposition import ExpositionReader
 from bridge.gateway.translate import Translator
 from bridge.health import windows
-from bridge.health.windows import Window, histogram_quantile
+from bridge.health.increase import histogram_quantile
+from bridge.health.windows import Window
 from bridge.model import CounterId, Counters
 from tests.health.polls import INTERVAL, START, Bridge, says
 
@@ -43,8 +44,9 @@ def after(window: Window, at: float, counters: Mapping[CounterId, float]) -> Win
 
 
 def increases(of: Window) -> dict[CounterId, float]:
-    """What is known of the increase of each series."""
-    return {counter: rise for counter, rise in zip(of.ids, of.increases().tolist(), strict=True) if rise == rise}
+    """What is known of the increase of each series, over all of the window."""
+    since = of.times[-1] - of.seconds if of.times else 0.0
+    return {counter: rise for counter, rise in zip(of.ids, of.increases(since).tolist(), strict=True) if rise == rise}
 
 
 def values(of: Window) -> list[list[float]]:
@@ -219,7 +221,7 @@ class TestManySeriesThatAreGone:
             grown = Window(3600.0)
             for number in range(48):
                 grown = after(grown, START + 75.0 * number, self.of_poll(number, renamed=3_000))
-                grown.increases()
+                grown.increases(grown.since()[grown.index.provider_of])
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
@@ -367,7 +369,7 @@ class TestTraffic:
         for n in (0, 5):
             bridge.poll(says(requests={"groq": n}))
         assert bridge.value("groq", "provider_error_rate") is None
-        assert bridge.value("groq", "provider_request_rate") == 0.017
+        assert bridge.value("groq", "provider_request_rate") == 0.333
         assert bridge.snapshot.fleet["fleet_error_rate"] is None
         assert bridge.snapshot.model_error_rates == {}
 
@@ -402,7 +404,7 @@ class TestTraffic:
             bridge.poll(says(requests={"groq": 7}, failures={"groq": 0}, error_rate={"groq": 0}))
         assert bridge.value("groq", "provider_error_rate") is None
         assert bridge.value("groq", "provider_request_rate") == 0
-        assert bridge.evidence("groq", "error rate").note == "no requests over 5 minutes"
+        assert bridge.evidence("groq", "error rate").note == "no requests over 30 seconds"
         assert bridge.snapshot.fleet["fleet_error_rate"] is None
 
     def test_a_signal_the_last_poll_did_not_give_is_not_known_whatever_the_window_holds(self) -> None:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 from bridge.health.assess import assess
 from bridge.health.memory import Memory
+from bridge.health.traffic import Arrivals
 from bridge.history.codec import PollLayout
 from bridge.history.columns import Columns, Part, join
 from bridge.history.numbers import Floats, unpack
@@ -15,6 +16,7 @@ from bridge.history.segment import PollRow, of_rows
 from bridge.history.store import Store
 from bridge.model import (
     FLEET_METRICS,
+    MODEL_METRICS,
     PROVIDER_METRICS,
     Circuit,
     CircuitState,
@@ -84,7 +86,14 @@ def snapshot(
         at,
         tuple(sorted(verdicts, key=lambda one: one.provider)),
         circuits,
-        ModelNumbers.from_values({"model_circuit_breaker_state": states, "model_error_rate": model_error_rates or {}}),
+        ModelNumbers.from_values(
+            {
+                **{metric: {} for metric in MODEL_METRICS},
+                "model_status": dict.fromkeys(model_error_rates or {}, float(Status.HEALTHY)),
+                "model_circuit_breaker_state": states,
+                "model_error_rate": model_error_rates or {},
+            }
+        ),
         {**dict.fromkeys(FLEET_METRICS), **(fleet or {})},
         ("gatewayz-data",),
         100,
@@ -95,9 +104,12 @@ def snapshot(
 def memory_of(one: Snapshot, counters: Mapping[CounterId, float] | None = None) -> Memory:
     """A memory that goes with a snapshot."""
     now = Moment(one.at, one.at)
-    signals = Signals(counters=Counters.of(counters or {}))
     circuits = {its.key: its for its in one.circuits}
-    return replace(assess(Memory(), signals, now, Policy())[0], circuits=circuits)
+    if not counters:  # as the assessment below leaves it, in a tenth of its time: histories are of a thousand polls
+        window, rises = Memory().window.append(now.steady, Counters())
+        recent = Memory().recent.append(Arrivals(rises), now.steady, Policy().breaker.window_seconds)
+        return Memory(moment=now, window=window, recent=recent, circuits=circuits)
+    return replace(assess(Memory(), Signals(counters=Counters.of(counters)), now, Policy())[0], circuits=circuits)
 
 
 class Recorder:
@@ -137,9 +149,9 @@ def poll_row(
     return PollRow(0, at, interval, outcome == "ok", seconds, layout, numbers)
 
 
-def columns_of(rows: Sequence[PollRow], end: float) -> Columns:
+def columns_of(rows: Sequence[PollRow]) -> Columns:
     """Columns over these polls alone."""
-    return join([Part(of_rows(rows), slice(0, len(rows)))] if rows else [], end)
+    return join([Part(of_rows(rows), slice(0, len(rows)))] if rows else [])
 
 
 def polls_of(store: Store, start: float, end: float) -> list[SimpleNamespace]:

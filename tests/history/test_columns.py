@@ -1,4 +1,4 @@
-"""The log as columns: one time axis with every poll and every absence of polls; NaN is what is not known."""
+"""The log as columns: one time axis with every poll; NaN is what is not known."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import tracemalloc
 from dataclasses import replace
 
 import numpy as np
-import pytest
 
 from bridge.history.codec import Level, PollLayout, poll_numbers
-from bridge.history.columns import GAP_INTERVALS, Columns
+from bridge.history.columns import Columns
 from bridge.history.segment import PollRow
 from bridge.model import PROVIDER_METRICS, Key, ModelNumbers, Snapshot
 from tests.history.snapshots import INTERVAL, T0, columns_of, poll_row, snapshot, verdict
@@ -37,8 +36,8 @@ def failed(at: float, *, interval: float = INTERVAL) -> PollRow:
     return poll_row(T0 + at, interval, "refused", 0.5, None, None)
 
 
-def build(*polls: PollRow, end: float = 0.0) -> Columns:
-    return columns_of(polls, T0 + end)
+def build(*polls: PollRow) -> Columns:
+    return columns_of(polls)
 
 
 def times(of: Columns) -> list[float]:
@@ -61,49 +60,19 @@ def test_no_polls_are_no_times() -> None:
     assert axis.of_fleet("fleet_health_score").shape == (0,)
 
 
-class TestGaps:
-    def test_polls_in_their_rhythm_have_no_gap(self) -> None:
-        assert times(build(good(0), good(15.5), good(30), end=31)) == [0, 15.5, 30]
-
-    def test_a_poll_that_was_missed_is_one_mark_where_it_should_have_been(self) -> None:
-        axis = build(good(0, openai=1), good(30, openai=2), end=31)
-        assert times(axis) == [0, 15, 30]
-        assert axis.polled.tolist() == [True, False, True]
-        assert scores(axis) == {"openai": [1, None, 2]}
-
-    def test_a_long_absence_is_one_mark_too(self) -> None:
-        assert times(build(good(0), good(3600), end=3601)) == [0, 15, 3600]
-
-    def test_a_failed_poll_is_a_row_of_its_own_and_no_mark(self) -> None:
-        axis = build(good(0, openai=1), failed(15), good(30, openai=2), end=31)
-        assert times(axis) == [0, 15, 30]
-        assert axis.polled.tolist() == [True, True, True]
+class TestAxis:
+    def test_every_poll_has_its_time_and_interval_and_how_it_went(self) -> None:
+        axis = build(good(0, openai=1), failed(15), good(100, interval=60, openai=2))
+        assert times(axis) == [0, 15, 100]
+        assert axis.intervals.tolist() == [15, 15, 60]
         assert axis.good.tolist() == [True, False, True]
+        assert axis.seconds.tolist() == [0.1, 0.5, 0.1]
         assert scores(axis) == {"openai": [1, None, 2]}
-
-    @pytest.mark.parametrize(("end", "marked"), [(26, False), (27, True), (3600, True)])
-    def test_after_the_last_poll_there_is_a_mark_once_the_next_one_is_overdue(self, end: float, marked: bool) -> None:
-        assert 26 < GAP_INTERVALS * INTERVAL < 27
-        assert times(build(good(0), end=end)) == ([0, 15] if marked else [0])
-
-    def test_an_interval_that_was_changed_is_no_gap(self) -> None:
-        slower = build(good(0, interval=5), good(5, interval=60), good(65, interval=60), end=66)
-        assert times(slower) == [0, 5, 65]
-        quicker = build(good(0, interval=60), good(60, interval=5), good(65, interval=5), end=66)
-        assert times(quicker) == [0, 60, 65]
-
-    def test_a_mark_has_no_poll_seconds(self) -> None:
-        axis = build(good(0), failed(45), end=46)
-        np.testing.assert_array_equal(axis.seconds, [0.1, NAN, 0.5])
-
-    def test_times_rise_strictly_however_the_polls_lie(self) -> None:
-        axis = build(good(0), good(0.001), good(100, interval=1), failed(100.5, interval=1), good(700), end=10_000)
-        assert (np.diff(axis.times) > 0).all()
 
 
 class TestLayouts:
     def test_a_provider_that_comes_or_goes_is_not_known_while_it_is_not_there(self) -> None:
-        axis = build(good(0, a=1), good(15, a=2, b=20), good(30, b=30), good(45, a=4, b=40), end=46)
+        axis = build(good(0, a=1), good(15, a=2, b=20), good(30, b=30), good(45, a=4, b=40))
         assert scores(axis) == {"a": [1, 2, None, 4], "b": [None, 20, 30, 40]}
 
     def test_a_metric_that_an_older_log_did_not_have_is_not_known_there(self) -> None:
@@ -116,13 +85,13 @@ class TestLayouts:
             layout.fleet._replace(metrics=layout.fleet.metrics[1:]),
         )
         older = poll_row(T0, INTERVAL, "ok", 0.1, without, older.numbers[: without.size])
-        axis = build(older, good(15, a=2), end=16)
+        axis = build(older, good(15, a=2))
         assert scores(axis) == {"a": [None, 2]}
         np.testing.assert_array_equal(axis.of_fleet("fleet_health_score"), [NAN, 65])
 
     def test_models_have_their_error_rates_and_nobody_elses(self) -> None:
         gpt, llama = Key("a", "gpt"), Key("b", "llama")
-        axis = build(good(0, models={gpt: 0.1}), good(15, models={gpt: 0.2, llama: 0.9}), good(30), end=31)
+        axis = build(good(0, models={gpt: 0.1}), good(15, models={gpt: 0.2, llama: 0.9}), good(30))
         models, rates = axis.of_models("model_error_rate")
         assert models == (gpt, llama)
         np.testing.assert_array_equal(rates, [[0.1, NAN], [0.2, 0.9], [NAN, NAN]])
@@ -137,7 +106,7 @@ class TestLayouts:
             fleet={"fleet_cost_usd": 60.0, "fleet_requests": 7.0},
             model_error_rates={Key("a", "m"): 0.5},
         )
-        axis = build(row(one), end=1)
+        axis = build(row(one))
         for metric, values in (
             ("provider_health_score", [1, 2, 3]),
             ("provider_error_rate", [0.1, 0.2, 0.3]),
@@ -158,13 +127,13 @@ class TestStatesOfModels:
             row(replace(snapshot(T0 + 15 * n), models=ModelNumbers.from_values({"model_circuit_breaker_state": state})))
             for n, state in enumerate(states)
         ]
-        keys, values = build(*polls, end=46).of_models("model_circuit_breaker_state")
+        keys, values = build(*polls).of_models("model_circuit_breaker_state")
         assert keys == (key,)
         np.testing.assert_array_equal(values, [[0], [1], [NAN], [2]])
 
     def test_a_model_of_which_a_metric_is_never_known_is_left_out(self) -> None:
         models = ModelNumbers.from_values({"model_circuit_breaker_state": {Key("a", "m"): 1.0}, "model_error_rate": {}})
-        axis = build(row(replace(snapshot(T0), models=models)), end=1)
+        axis = build(row(replace(snapshot(T0), models=models)))
         assert axis.of_models("model_error_rate")[0] == ()
         assert axis.of_models("model_error_rate")[1].shape == (1, 0)
 
@@ -176,7 +145,7 @@ def test_polls_that_each_name_other_providers_take_no_more_than_their_numbers_un
         rows.append(poll_row(T0 + INTERVAL * number, INTERVAL, "ok", 0.1, some, np.full(some.size, float(number))))
     tracemalloc.start()
     try:
-        columns = columns_of(rows, T0 + INTERVAL * 299)
+        columns = columns_of(rows)
         kept, _ = tracemalloc.get_traced_memory()
         providers, values = columns.of_providers("provider_health_score")
     finally:

@@ -150,9 +150,9 @@ def test_a_block_is_of_one_epoch(tmp_path: Path) -> None:
 @pytest.mark.parametrize("jump", [10.0, -10.0])
 def test_a_clock_that_jumps_with_every_poll_for_a_day_takes_no_poll_long(jump: float) -> None:
     epochs = epochs_of(dated([(1, jump * n) for n in range(5_760)]))
-    began = time.perf_counter()
+    began = time.thread_time()
     found = cutoffs(epochs)
-    assert time.perf_counter() - began < 1.0
+    assert time.thread_time() - began < 1.0
     assert [found[n] for n in (0, 100, 5_759)] == [
         min((e.first_at for e in epochs[n + 1 :]), default=float("inf")) for n in (0, 100, 5_759)
     ]

@@ -17,6 +17,7 @@ from bridge.queries.catalog import metric
 from bridge.queries.series import Recorded, Steps
 from bridge.queries.targets import parse
 from bridge.queries.timerange import TimeRange
+from bridge.queries.view import View
 from tests.history.snapshots import INTERVAL, T0, Recorder, memory_of, polls_of, snapshot, verdict
 
 WEEK_SECONDS = 7 * 86_400.0
@@ -220,6 +221,6 @@ def test_remote_history_is_asked_for_what_is_no_longer_given(opened: Open) -> No
     fill(Recorder(store), 20)
     now = T0 + 19 * INTERVAL + RETENTION - 5 * INTERVAL
     assert store.first_at(now) == T0 + 14 * INTERVAL
-    panel = Recorded(store, TimeRange(0, now), Steps(1_000, 0.0), now)
+    panel = Recorded(store, View(now, store.latest(), 45.0), TimeRange(0, now), Steps(1_000))
     [series] = panel.series(metric("provider_health_score"), parse("provider_health_score"), [])
     assert series.points[0] == (14.0, T0 + 14 * INTERVAL)

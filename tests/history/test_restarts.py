@@ -54,7 +54,8 @@ def told_by_window(window: Window) -> dict[str, object]:
 
     return {
         "times": window.times,
-        "increases": by_series(window.increases()),
+        "increases": by_series(window.increases(window.times[-1] - window.seconds if window.times else 0.0)),
+        "since": dict(zip(window.index.providers, window.since().tolist(), strict=True)),
         "last": by_series(window.last),
         "seen": by_series(window.seen),
         "past": dict(window.past),

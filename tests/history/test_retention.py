@@ -12,6 +12,7 @@ from bridge.queries.catalog import metric
 from bridge.queries.series import Recorded, Steps
 from bridge.queries.targets import parse
 from bridge.queries.timerange import TimeRange
+from bridge.queries.view import View
 from tests.history.snapshots import T0, Recorder, circuit, snapshot, verdict
 
 DAY = 86_400.0
@@ -34,11 +35,11 @@ def test_ten_seconds_open_a_week_ago_show_in_a_panel_of_30_days_and_500_points(t
             at, [verdict("openai", circuit_breaker_state=float(state))], [circuit("openai", "gpt-4o", state)]
         )
         log.good(one, *events)
-    panel = Recorded(store, TimeRange(T0, NOW), Steps(500, 0.0), NOW)
+    panel = Recorded(store, View(NOW, store.latest(), 45.0), TimeRange(T0, NOW), Steps(500))
     [series] = panel.series(metric(name), parse(name), [])
     known = [(value, at) for value, at in series.points if value is not None]
     assert len(known) <= 500
-    [(worst, when)] = [(value, at) for value, at in known if value == CircuitState.OPEN]
+    worst, when = next((value, at) for value, at in known if value == CircuitState.OPEN)
     assert worst == 1
     assert when in (OPEN_AT + 5, OPEN_AT + 10), "at a time at which it was seen open"
     store.close()

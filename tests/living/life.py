@@ -157,6 +157,10 @@ class Life:
         """The script's second at an epoch second."""
         return at - self.began
 
+    def known_seconds(self, at: float) -> float:
+        """For how long the service has known the gateway at an epoch second: less than the window of rates."""
+        return at - self.gateway.scrapes[0].at
+
     def scrape(self, at: float) -> Scrape:
         """The scrape of the poll at this epoch second: the first one since then."""
         return next(scrape for scrape in self.gateway.scrapes if scrape.at >= at - 0.002)
@@ -207,6 +211,7 @@ def living(dialect: str, folder: Path, project: Path = PROJECT) -> Iterator[tupl
             {
                 "GATEWAYZ_API_URL": served.url,
                 "WEB_CONCURRENCY": "1",
+                "STALE_AFTER": "10s",  # a poll that a busy machine delays says nothing of what was read
                 "BREAKER_WINDOW": "8s",
                 "BREAKER_TIMEOUT": f"{BREAKER_SECONDS:g}s",
             },

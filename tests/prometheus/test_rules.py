@@ -102,11 +102,13 @@ def test_every_alert_says_what_it_is_with_its_numbers_and_what_to_ask_next(alert
 @ALERTS
 def test_every_alert_is_over_metrics_that_the_bridge_publishes_and_over_its_job_alone(alert: dict[str, Any]) -> None:
     selectors = re.findall(r"([a-z_0-9]+)\{([^}]*)\}", alert["expr"])
-    published = {*METRICS, "bridge_stale_after_seconds", "bridge_history_writable", "up"}
+    openings = {"provider_circuit_opens_total", "model_circuit_opens_total"}
+    published = {*METRICS, *openings, "bridge_stale_after_seconds", "bridge_history_writable", "up"}
     assert selectors
     for metric, matchers in selectors:
         assert metric in published
         assert 'job="provider-health-bridge"' in matchers
+        assert metric not in openings or 'source="gateway"' in matchers, "what the bridge derives pages nobody"
     words = set(
         re.findall(r"\b(?:provider|model|fleet|gateway|bridge)_[a-z_0-9]+", re.sub(r"\{[^}]*\}", "", alert["expr"]))
     )

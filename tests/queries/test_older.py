@@ -16,7 +16,7 @@ from flask.testing import FlaskClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge import create_app
+from bridge.application import create_app
 from bridge.health.memory import Memory
 from bridge.history.promql import Selector
 from bridge.history.remote_answer import RemoteAnswer, RemoteHistoryError, RemoteSeries
@@ -27,6 +27,7 @@ from bridge.queries.series import Recorded, Series, Steps
 from bridge.queries.severity import badness, worse
 from bridge.queries.targets import parse
 from bridge.queries.timerange import TimeRange
+from bridge.queries.view import View
 from bridge.settings import Settings
 from tests.history.api import Api, Asked, Reply, body, matrix, serving, success
 from tests.one_poller import reads
@@ -144,7 +145,8 @@ def ask(
 ) -> tuple[dict[tuple[str, ...], list[tuple[float, float | None]]], Sequence[str]]:
     """Points by label values, None for not known; and what was told of the remote history."""
     read = parse(target)
-    recorded = Recorded(store, TimeRange(start, end), Steps(points, 0.0), end, remote)  # type: ignore[arg-type]
+    view = View(max(end, T0 + 45.0), store.latest(), 45.0)
+    recorded = Recorded(store, view, TimeRange(start, end), Steps(points), remote)  # type: ignore[arg-type]
     found = recorded.series(metric(read.metric), read, ())
     return {tuple(one.labels.values()): known(one) for one in found}, recorded.troubles
 
@@ -199,7 +201,7 @@ class TestSeam:
         remote = Remote([(of("openai"), every(15.0, T0 - 150, T0)), (of("groq"), some)])
         answer, _ = ask(polled, remote, T0 - 150)
         assert None not in [value for _, value in answer["openai",]]
-        assert [at for at, value in answer["groq",] if value is None] == [T0 - 90, T0]
+        assert [at for at, value in answer["groq",] if value is None] == [T0 - 90, T0, T0 + 45]
 
     def test_a_range_before_the_first_poll_is_all_from_there(self, polled: Store) -> None:
         remote = Remote([(of("openai"), every(15.0, T0 - 600, T0))])

@@ -75,11 +75,11 @@ def test_variable_queries_are_narrowed_by_their_matchers(vocabulary: Vocabulary,
 
 
 def test_a_text_of_any_length_is_read_in_one_go(vocabulary: Vocabulary) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     assert search(vocabulary, "label_values(" + " " * 100_000 + "(") == []
     assert search(vocabulary, "label_values(," + " " * 100_000 + "(") == []
     assert search(vocabulary, "label_values(" + "a" * 100_000 + " (") == []
-    assert time.perf_counter() - started < 1.0
+    assert time.thread_time() - started < 1.0
 
 
 def test_names_from_outside_are_given_as_they_are(vocabulary: Vocabulary) -> None:

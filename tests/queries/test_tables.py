@@ -290,14 +290,19 @@ def test_a_series_as_a_table_is_its_labels_and_its_last_value() -> None:
     [
         (-5, "0s"),
         (0, "0s"),
-        (59.9, "59s"),
+        (59.4, "59s"),
+        (59.9, "1m00s"),
+        (149.6, "2m30s"),
         (60, "1m00s"),
         (185, "3m05s"),
-        (3599, "59m59s"),
+        (3599.4, "59m59s"),
+        (3599.5, "1h00m"),
+        (3631, "1h01m"),
         (7620, "2h07m"),
-        (86_399, "23h59m"),
+        (86_369, "23h59m"),
+        (86_399, "1d00h"),
         (86_400, "1d00h"),
-        (1e6, "11d13h"),
+        (1e6, "11d14h"),
     ],
 )
 def test_lengths_of_time_are_told_in_two_units(seconds: float, told: str) -> None:

@@ -274,7 +274,7 @@ class TestRegularExpressions:
         ],
     )
     def test_a_hostile_expression_is_refused_or_answered_soon(self, expression: str) -> None:
-        started = time.perf_counter()
+        started = time.thread_time()
         try:
             target = parse(f'score{{a=~"{expression}"}}')
         except TargetError:
@@ -282,7 +282,7 @@ class TestRegularExpressions:
         else:
             for n in range(100):
                 target.matches({"a": "ax" * 30 + str(n)})
-        assert time.perf_counter() - started < 1  # 4 s and more for the first two alone with RE2's default memory
+        assert time.thread_time() - started < 1  # 4 s and more for the first two alone with RE2's default memory
 
     def test_a_bad_expression_is_told_to_the_client_and_not_printed(self, capfd: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(TargetError, match="RE2 says"):
@@ -320,9 +320,9 @@ class TestRegularExpressions:
     def test_ten_thousand_label_sets_are_matched_within_a_blink(self, selector: str) -> None:
         sets: list[Mapping[str, str]] = [{"provider": f"prov{n}", "model": f"m{n % 5}"} for n in range(10_000)]
         target = parse("score" + selector)
-        started = time.perf_counter()
+        started = time.thread_time()
         matched = sum(map(target.matches, sets))
-        assert time.perf_counter() - started < 0.5
+        assert time.thread_time() - started < 0.5
         assert 0 < matched < 10_000
 
 
@@ -539,6 +539,6 @@ class TestNearest:
         assert nearest(word, self.KNOWN) == expected
 
     def test_a_very_long_word_is_compared_in_no_time(self) -> None:
-        started = time.perf_counter()
+        started = time.thread_time()
         nearest("".join(map(str, range(400_000))), ["".join(map(str, range(n, n + 50))) for n in range(50)])
-        assert time.perf_counter() - started < 0.5
+        assert time.thread_time() - started < 0.5

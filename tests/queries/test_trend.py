@@ -135,12 +135,27 @@ def test_they_are_worked_out_once_a_poll(log: Recorder, monkeypatch: pytest.Monk
 def test_one_providers_lines_are_its_own_whatever_its_name_looks_like(log: Recorder) -> None:
     for name in ('a"b', "a.*"):
         log.good(snapshot(T0 + (name == "a.*"), [verdict(name, health_score=50.0, error_rate=0.5)]))
-    found = lines(log.store, Grid(QUARTER, T0 + 2), ["provider_health_score", "provider_error_rate"], "a.*")
+    found = lines(
+        log.store,
+        View(T0 + 2, log.store.latest(), 45.0),
+        Grid(QUARTER, T0 + 2),
+        ["provider_health_score", "provider_error_rate"],
+        "a.*",
+    )
     assert {name: line.worst for name, line in found.items()} == {
         "provider_health_score": 50.0,
         "provider_error_rate": 0.5,
     }
-    assert lines(log.store, Grid(QUARTER, T0 + 2), ["provider_health_score"], "nobody") == {}
+    assert (
+        lines(
+            log.store,
+            View(T0 + 2, log.store.latest(), 45.0),
+            Grid(QUARTER, T0 + 2),
+            ["provider_health_score"],
+            "nobody",
+        )
+        == {}
+    )
 
 
 def test_a_clock_that_was_set_back_breaks_nothing(log: Recorder) -> None:

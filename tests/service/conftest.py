@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.service.harness import Gateway, Service, fleet_exposition, running
+from tests.service.harness import Gateway, Service, fleet_exposition, running, wait_until
 
 
 @pytest.fixture
@@ -29,3 +29,11 @@ def service(tmp_path: Path, gateway: Gateway) -> Iterator[Callable[..., Service]
     yield start
     for one in started:
         one.kill()
+
+
+@pytest.fixture
+def polled(service: Callable[..., Service], gateway: Gateway) -> Service:
+    """A service that has polled."""
+    one = service()
+    wait_until(lambda: gateway.asked_at, "the first poll")
+    return one

@@ -158,7 +158,7 @@ def test_a_directory_of_ones_own_is_made_if_missing_and_left_there(
     folder = tmp_path / "of" / "ones own"
     started = service(PROMETHEUS_MULTIPROC_DIR=str(folder))
     assert started.process is not None
-    assert b"bridge_http_requests_total" in started.get("/metrics").body
+    wait_until(lambda: b"bridge_http_requests_total" in started.get("/metrics").body, "a request was counted")
     started.process.terminate()
     assert started.process.wait(10) == 0
     assert list(folder.glob("counter_*.db"))

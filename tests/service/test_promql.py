@@ -6,7 +6,7 @@ import json
 import math
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.error import URLError
@@ -29,6 +29,7 @@ CAPTURED = {
 }
 """The families of each capture that our numbers are made from."""
 START_SECONDS = 20.0
+WINDOW_SECONDS = 300.0
 
 Answer = dict[str, float]
 
@@ -126,10 +127,30 @@ def known(values: Mapping[str, float | None]) -> Answer:
     return {provider: value for provider, value in values.items() if value is not None}
 
 
+def full(polls: Sequence[Polled]) -> list[Polled]:
+    """Those whose window of rates is full, for all providers."""
+    found = [poll for poll in polls if set(poll.measured.covered_seconds.values()) == {WINDOW_SECONDS}]
+    assert len(found) > 20
+    return found
+
+
+def of_what_is_known(prometheus: Prometheus, poll: Polled, promql: str) -> Answer:
+    """The answer over 5 minutes; of a provider of which less is known, over that. ``{range}`` stands for it."""
+    spans: dict[float, list[str]] = {}
+    for provider, seconds in poll.measured.covered_seconds.items():
+        spans.setdefault(round(seconds, 3), []).append(provider)
+    found: Answer = {}
+    for seconds, providers in spans.items():
+        if seconds > 0:
+            answer = prometheus.query(promql.replace("{range}", f"{round(seconds * 1000)}ms"), poll.at)
+            found |= {name: value for name, value in answer.items() if name.split("/")[0] in providers}
+    return found
+
+
 def before_rounding(poll: Polled, metric: str) -> Answer:
     """What was measured; what is shown is that, rounded."""
     measured = {
-        "provider_request_rate": poll.measured.request_rate,
+        "provider_request_rate": poll.measured.request_rates.get,
         "provider_error_rate": poll.measured.error_rate,
         "provider_latency_p95_seconds": poll.measured.latency_p95_seconds.get,
     }[metric]
@@ -157,16 +178,22 @@ def test_prometheus_holds_every_scrape(prometheus: Prometheus, polls: tuple[Poll
         assert stands == counted, poll.scrape.name
 
 
-def test_request_rates_are_promqls_at_every_scrape(prometheus: Prometheus, polls: tuple[Polled, ...]) -> None:
-    for poll in polls:
+def test_request_rates_are_promqls_over_five_minutes(prometheus: Prometheus, polls: tuple[Polled, ...]) -> None:
+    for poll in full(polls):
         rates = prometheus.query(f"sum by (provider) (rate({REQUESTS}[5m]))", poll.at)
+        assert before_rounding(poll, "provider_request_rate") == same(rates), poll.scrape.name
+
+
+def test_and_over_what_is_known_before_those_are_over(prometheus: Prometheus, polls: tuple[Polled, ...]) -> None:
+    for poll in polls:
+        rates = of_what_is_known(prometheus, poll, f"sum by (provider) (rate({REQUESTS}[{{range}}]))")
         assert before_rounding(poll, "provider_request_rate") == same(rates), poll.scrape.name
 
 
 def test_error_rates_are_promqls_at_every_scrape(prometheus: Prometheus, polls: tuple[Polled, ...]) -> None:
     for poll in polls:
-        requests = prometheus.query(f"sum by (provider) (increase({REQUESTS}[5m]))", poll.at)
-        failures = prometheus.query(f"sum by (provider) (increase({FAILURES}[5m]))", poll.at)
+        requests = of_what_is_known(prometheus, poll, f"sum by (provider) (increase({REQUESTS}[{{range}}]))")
+        failures = of_what_is_known(prometheus, poll, f"sum by (provider) (increase({FAILURES}[{{range}}]))")
         ratios = {name: failures.get(name, 0.0) / count for name, count in requests.items() if count > 0}
         shown = before_rounding(poll, "provider_error_rate")
         # A ratio of 0 beside an OPEN circuit is contradicted by it; not showing it is no disagreement.
@@ -176,21 +203,41 @@ def test_error_rates_are_promqls_at_every_scrape(prometheus: Prometheus, polls: 
 
 
 def test_95th_percentiles_are_promqls_at_every_scrape(prometheus: Prometheus, polls: tuple[Polled, ...]) -> None:
-    promql = f"histogram_quantile(0.95, sum by (provider, le) (rate({BUCKETS}[5m])))"
+    promql = f"histogram_quantile(0.95, sum by (provider, le) (rate({BUCKETS}[{{range}}])))"
     for poll in polls:
-        percentiles = prometheus.query(promql, poll.at)
+        percentiles = of_what_is_known(prometheus, poll, promql)
         assert before_rounding(poll, "provider_latency_p95_seconds") == same(percentiles), poll.scrape.name
 
 
-def test_model_error_rates_are_promqls_at_every_scrape(prometheus: Prometheus, polls: tuple[Polled, ...]) -> None:
-    by_model = 'sum by (provider) (label_join(increase({}[5m]), "provider", "/", "provider", "model"))'
+@pytest.mark.parametrize(
+    ("metric", "promql"),
+    [
+        ("model_request_rate", f"rate({REQUESTS}[{{range}}])"),
+        ("model_error_rate", f"increase({FAILURES}[{{range}}])"),
+        ("model_latency_p95_seconds", f"rate({BUCKETS}[{{range}}])"),
+    ],
+)
+def test_each_models_numbers_are_promqls_at_every_scrape(
+    metric: str, promql: str, prometheus: Prometheus, polls: tuple[Polled, ...]
+) -> None:
+    def by_model(of: str, also: str = "") -> str:
+        return f'sum by (provider{also}) (label_join({of}, "provider", "/", "provider", "model"))'
+
     for poll in polls:
-        requests = prometheus.query(by_model.format(REQUESTS), poll.at)
-        failures = prometheus.query(by_model.format(FAILURES), poll.at)
-        ratios = {name: failures.get(name, 0.0) / count for name, count in requests.items() if count > 0}
-        exact = poll.measured.model_error_rates
-        assert {f"{key.provider}/{key.model}": rate for key, rate in exact.items()} == same(ratios), poll.scrape.name
-        assert poll.snapshot.model_error_rates == {key: rounded("model_error_rate", it) for key, it in exact.items()}
+        of_models, said = poll.measured.of_models, by_model(promql)
+        if metric == "model_latency_p95_seconds":
+            said = f"histogram_quantile(0.95, {by_model(promql, ', le')})"
+        expected = of_what_is_known(prometheus, poll, said)
+        if metric == "model_error_rate":
+            requests = of_what_is_known(prometheus, poll, by_model(f"increase({REQUESTS}[{{range}}])"))
+            expected = {name: expected.get(name, 0.0) / count for name, count in requests.items() if count > 0}
+        exact = {
+            "model_request_rate": of_models.request_rates,
+            "model_error_rate": of_models.error_rates,
+            "model_latency_p95_seconds": of_models.latency_p95_seconds,
+        }[metric]
+        assert {f"{key.provider}/{key.model}": value for key, value in exact.items()} == same(expected)
+        assert poll.snapshot.models.of(metric) == {key: rounded(metric, value) for key, value in exact.items()}
 
 
 def test_a_gauge_of_the_hour_read_as_a_counter_is_promqls_through_a_hole_and_a_reset(
@@ -199,5 +246,6 @@ def test_a_gauge_of_the_hour_read_as_a_counter_is_promqls_through_a_hole_and_a_r
     for poll in replay("gatewayz-data"):
         if poll.scrape.phase == "redisdown":
             continue  # Prometheus goes on for five minutes; we say that the rate is not known
-        rates = prometheus.query('sum by (provider) (rate(total_requests{capture="gatewayz-data"}[5m]))', poll.at)
+        promql = 'sum by (provider) (rate(total_requests{capture="gatewayz-data"}[{range}]))'
+        rates = of_what_is_known(prometheus, poll, promql)
         assert before_rounding(poll, "provider_request_rate") == same(rates), poll.scrape.name

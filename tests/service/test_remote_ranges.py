@@ -17,6 +17,7 @@ from bridge.queries.catalog import metric
 from bridge.queries.series import Recorded, Steps
 from bridge.queries.targets import parse
 from bridge.queries.timerange import TimeRange
+from bridge.queries.view import View
 from tests.service.harness import wait_until
 from tests.services import free_port, require
 
@@ -88,7 +89,7 @@ def points(
     remote: RemoteHistory, folder: Path, name: str, start: float, end: float, most: int
 ) -> list[tuple[float, float]]:
     store = Store(folder / "data", retention_seconds=86_400.0)
-    recorded = Recorded(store, TimeRange(start, end), Steps(most, 0.0), end + 1, remote)
+    recorded = Recorded(store, View(end + 1, store.latest(), 45.0), TimeRange(start, end), Steps(most), remote)
     [series] = recorded.series(metric(name), parse(name), ())
     assert not recorded.troubles
     store.close()

@@ -10,7 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from bridge import create_app
+from bridge.application import create_app
 from bridge.model import CircuitState, Event, Evidence, Status
 from bridge.settings import Settings
 from tests.history.snapshots import T0, Recorder, circuit, snapshot, verdict
@@ -85,6 +85,15 @@ def site(empty: Site) -> Site:
     """
     tell_the_incident(empty.log)
     return empty
+
+
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The history of ``site``, shared by tests that only ask, as no request changes anything."""
+    site = Site(tmp_path_factory.mktemp("lasting"))
+    tell_the_incident(site.log)
+    yield site
+    site.close()
 
 
 def tell_the_incident(log: Recorder) -> None:

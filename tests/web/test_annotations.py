@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bridge import create_app
+from bridge.application import create_app
 from bridge.model import Event, Poll
 from bridge.settings import Settings
 from tests.one_poller import reads

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from bridge import create_app
+from bridge.application import create_app
 from bridge.model import Poll
 from bridge.settings import Settings
 from bridge.web.counts import OwnMetrics

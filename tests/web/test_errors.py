@@ -5,11 +5,8 @@ from __future__ import annotations
 import gc
 import json
 import re
-import tempfile
 import time
 import tracemalloc
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -19,7 +16,7 @@ from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
 from bridge.queries import answer
-from tests.web.conftest import NOW, Site, tell_the_incident
+from tests.web.conftest import NOW, Site
 
 RANGE = {"from": "now-5m", "to": "now"}
 ROUTES = (
@@ -93,9 +90,9 @@ def assert_says_what_is_right(response: TestResponse, status: int, *said: str) -
     ],
 )
 def test_a_request_that_is_wrong_is_a_400_that_says_what_would_be_right(
-    site: Site, body: object, said: list[str]
+    lasting: Site, body: object, said: list[str]
 ) -> None:
-    assert_says_what_is_right(site.post("/query", body), 400, *said)
+    assert_says_what_is_right(lasting.post("/query", body), 400, *said)
 
 
 def test_a_body_over_a_mebibyte_is_refused(site: Site) -> None:
@@ -120,8 +117,8 @@ def test_a_body_over_a_mebibyte_is_refused(site: Site) -> None:
         ("PUT", "/", 405),
     ],
 )
-def test_every_error_is_json(site: Site, method: str, path: str, status: int) -> None:
-    response = site.client.open(path, method=method, headers={"Accept": "text/html"})
+def test_every_error_is_json(lasting: Site, method: str, path: str, status: int) -> None:
+    response = lasting.client.open(path, method=method, headers={"Accept": "text/html"})
     assert_says_what_is_right(response, status)
     if status == 405:
         assert response.headers["Allow"]
@@ -142,13 +139,15 @@ def test_an_unknown_route_is_told_which_there_are(site: Site) -> None:
         ("POST", "/providers/a%0Ab", "/providers/a\\nb answers GET, HEAD, OPTIONS"),
     ],
 )
-def test_a_wrong_method_is_told_which_would_be_right(site: Site, method: str, path: str, said: str) -> None:
-    assert_says_what_is_right(site.client.open(path, method=method), 405, said)
+def test_a_wrong_method_is_told_which_would_be_right(lasting: Site, method: str, path: str, said: str) -> None:
+    assert_says_what_is_right(lasting.client.open(path, method=method), 405, said)
 
 
 @pytest.mark.parametrize("path", ["/query?target=providers&", "/annotations?", "/providers?", "/providers/groq?"])
-def test_an_unknown_format_is_told_which_there_are(site: Site, path: str) -> None:
-    assert_says_what_is_right(site.get(f"{path}format=txt"), 400, "there is no format 'txt'", "json, text, rows, csv")
+def test_an_unknown_format_is_told_which_there_are(lasting: Site, path: str) -> None:
+    assert_says_what_is_right(
+        lasting.get(f"{path}format=txt"), 400, "there is no format 'txt'", "json, text, rows, csv"
+    )
 
 
 def test_an_unknown_provider_is_a_404_that_names_the_nearest(site: Site) -> None:
@@ -231,9 +230,9 @@ class TestBoundedAnswers:
     @pytest.mark.parametrize("route", ["/search", "/variable"])
     def test_no_text_keeps_a_worker_busy(self, site: Site, route: str) -> None:
         endless = "label_values(" + " " * 200_000 + "("
-        started = time.perf_counter()
+        started = time.thread_time()
         assert site.post(route, {"target": endless, "payload": {"target": endless}}).status_code == 200
-        assert time.perf_counter() - started < 2.0
+        assert time.thread_time() - started < 2.0
 
     def test_answers_are_kept_without_the_requests_that_led_to_them(self, site: Site) -> None:
         tracemalloc.start()
@@ -284,8 +283,8 @@ HOSTILE = {
 
 @pytest.mark.parametrize("body", HOSTILE.values(), ids=HOSTILE.keys())
 @pytest.mark.parametrize("route", ROUTES)
-def test_a_hostile_body_never_makes_a_500(site: Site, route: str, body: bytes) -> None:
-    response = site.post(route, body, headers={"Content-Type": "application/json"})
+def test_a_hostile_body_never_makes_a_500(lasting: Site, route: str, body: bytes) -> None:
+    response = lasting.post(route, body, headers={"Content-Type": "application/json"})
     assert response.status_code in (200, 400)
     assert_is_strict_json(response)
 
@@ -388,16 +387,6 @@ SELECTORS = st.builds(
     TEXTS,
     st.one_of(st.just(""), st.builds(" as {}".format, TEXTS)),
 )
-
-
-@pytest.fixture(scope="module")
-def lasting() -> Iterator[Site]:
-    """A site that many examples share: no request changes anything."""
-    with tempfile.TemporaryDirectory() as folder:
-        site = Site(Path(folder))
-        tell_the_incident(site.log)
-        yield site
-        site.close()
 
 
 def dumped(body: object) -> bytes:

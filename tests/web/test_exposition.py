@@ -13,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from bridge import create_app
+from bridge.application import create_app
 from bridge.health.memory import Memory
 from bridge.history.store import Latest, Store
 from bridge.model import (
     FLEET_METRICS,
+    MODEL_METRICS,
     PROVIDER_METRICS,
     Circuit,
     CircuitState,
@@ -48,12 +49,13 @@ def verdict(provider: str, **values: float | None) -> Verdict:
 
 def snapshot(*verdicts: Verdict, models: Mapping[Key, CircuitState | None] | None = None, **fleet: float) -> Snapshot:
     circuits = tuple(Circuit(*key, state, "gateway", AT, True, None, (), "") for key, state in (models or {}).items())
-    rates = dict.fromkeys(models or {}, 0.25)
+    columns = {metric: dict.fromkeys(models or {}, 0.25) for metric in MODEL_METRICS}
+    columns["model_circuit_breaker_state"] = {}  # circuits themselves say it
     return Snapshot(
         AT,
         verdicts,
         circuits,
-        ModelNumbers.from_values({"model_error_rate": rates}),
+        ModelNumbers.from_values(columns),
         dict.fromkeys(FLEET_METRICS) | fleet,
     )
 
@@ -93,7 +95,7 @@ class TestOfTheGateway:
         families = {
             family.name: family for family in text_string_to_metric_families(Exposition().text(view(FULL)).decode())
         }
-        assert families.keys() == METRICS.keys()
+        assert families.keys() == METRICS.keys() | {"model_circuit_opens"}
         for name, metric in METRICS.items():
             assert families[name].documentation == metric.meaning
             assert families[name].type == "gauge"
@@ -110,10 +112,26 @@ class TestOfTheGateway:
         found = read(Exposition().text(view(snapshot(verdict("groq"), models=models))))
         assert found["model_circuit_breaker_state"] == {labelled(provider="groq", model="b"): 2.0}
 
+    def test_openings_are_counters_of_providers_and_of_models_and_say_whose_they_are(self) -> None:
+        its = Circuit("groq", "", CircuitState.OPEN, "gateway", AT, True, AT, (AT,), "", openings=7)
+        circuits = (
+            its,
+            replace(its, model="a", openings=0),
+            replace(its, provider="xai", model="b", source="bridge", state=None, openings=2),
+        )
+        text = Exposition().text(view(replace(snapshot(verdict("groq")), circuits=circuits)))
+        assert b"# TYPE provider_circuit_opens_total counter" in text
+        found = read(text)
+        assert found["provider_circuit_opens_total"] == {labelled(provider="groq", source="gateway"): 7.0}
+        assert found["model_circuit_opens_total"] == {
+            labelled(provider="groq", model="a", source="gateway"): 0.0,
+            labelled(provider="xai", model="b", source="derived"): 2.0,
+        }
+
     @pytest.mark.parametrize("age", [46.0, 86_400.0])
     def test_while_the_data_is_stale_only_the_gateway_is_told_of(self, age: float) -> None:
         exposition = Exposition()
-        assert len(read(exposition.text(view(FULL)))) == len(METRICS)
+        assert len(read(exposition.text(view(FULL)))) == len(METRICS) + 1
         stale = read(exposition.text(view(FULL, age=age)))
         assert stale.keys() <= set(ALWAYS)
         assert stale["gateway_data_age_seconds"] == {frozenset(): age}
@@ -165,9 +183,9 @@ class TestOfTheGateway:
         models = {Key(f"provider-{n % 30}", f"model-{n}"): CircuitState.CLOSED for n in range(10_000)}
         exposition, large = Exposition(), view(snapshot(verdict("provider-0"), models=models))
         exposition.text(large)
-        began = time.perf_counter()
+        began = time.thread_time()
         assert len(exposition.text(large)) > 1_000_000
-        assert time.perf_counter() - began < 0.1
+        assert time.thread_time() - began < 0.1
 
 
 @pytest.fixture
@@ -224,12 +242,12 @@ class TestStateOfItself:
 
 
 def best_of(times: int, work: Callable[[], object]) -> float:
-    """The shortest time, in seconds."""
+    """The shortest time of this thread, in seconds."""
 
     def once() -> float:
-        began = time.perf_counter()
+        began = time.thread_time()
         work()
-        return time.perf_counter() - began
+        return time.thread_time() - began
 
     return min(once() for _ in range(times))
 

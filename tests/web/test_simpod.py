@@ -133,6 +133,13 @@ class TestChoices:
         assert chosen == site.query(f"model_circuit_breaker_state{written}", **span)
         assert chosen
 
+    @pytest.mark.parametrize("payload", [{"type": "table"}, '{"type": "table"}'])
+    def test_the_payload_can_ask_for_a_series_as_a_table(self, site: Site, payload: object) -> None:
+        asked = {"target": "provider_status", "refId": "A"}
+        [table] = site.query(asked | {"payload": payload})
+        assert [table] == site.query(asked | {"type": "table"})
+        assert [column["text"] for column in table["columns"]] == ["Time", "provider", "Value"]
+
     def test_a_table_is_narrowed_too(self, site: Site) -> None:
         [table] = site.query({"target": "providers", "payload": {"status": ["down", "degraded"]}})
         assert [row[0] for row in table["rows"]] == ["groq", "openrouter"]
