@@ -25,7 +25,10 @@ KINDS = (
     ("url", re.compile(r"(https?://localhost:5050)?/\S*\?\S+=\S+|https?://localhost:5050/\S+")),
     (
         "target",
-        re.compile(r"(metric|(provider|model|fleet|gateway)_\w+)(\{.*\})?( as .+)?|explain\{.*\}|\w+\{\w+[!=]~?\".*\}"),
+        re.compile(
+            r"(worst\(\d+, )?(metric|(provider|model|fleet|gateway)_\w+)(\{.*\})?\)?( as .+)?"
+            r"|explain\{.*\}|\w+\{\w+[!=]~?\".*\}"
+        ),
     ),
 )
 
@@ -102,6 +105,8 @@ def _of_prose(prose: str) -> list[Example]:
                 found.append(Example("route", code))
             elif code.startswith("curl ") or KINDS[1][1].fullmatch(code):
                 found.append(Example(_kind(code), code))
+            elif re.fullmatch(r'\{"target": .*\}', code):
+                found.append(Example("payload", code))
             elif re.fullmatch(r'\w+\{\w+(=|!=|=~|!~)".*', code):
                 found.append(Example("target", code))
     return found

@@ -159,7 +159,7 @@ def run_url(service: Service, example: Example, folder: Path) -> None:
 
 def run_target(service: Service, example: Example, folder: Path) -> None:
     metric = "model_error_rate" if "model" in example.text else "provider_health_score"
-    target = re.sub(r"^metric\b", metric, substituted(example.text))
+    target = re.sub(r"^(worst\(\d+, )?metric\b", rf"\g<1>{metric}", substituted(example.text))
     for shape in ("timeserie", "table"):
         reply = service.get("/query?" + urlencode({"target": target, "type": shape}))
         assert reply.status == 200, reply.text
@@ -170,6 +170,15 @@ def run_variable(service: Service, example: Example, folder: Path) -> None:
     reply = service.ask("POST", "/search", {"target": substituted(example.text)})
     assert reply.status == 200
     assert len(reply.json) > 1, "a variable of no values"
+
+
+def run_payload(service: Service, example: Example, folder: Path) -> None:
+    """simPod reads it as JSON once its variables are in it, each written as JSON: one value, or a list of several."""
+    for chosen in ("openai", ["openai"], ["openai", "groq"]):
+        payload = json.loads(example.text.replace("$provider", json.dumps(chosen)))
+        reply = service.ask("POST", "/variable", {"payload": payload})
+        assert reply.status == 200
+        assert reply.json, "a variable of no values"
 
 
 def run_annotation(service: Service, example: Example, folder: Path) -> None:
@@ -214,6 +223,7 @@ RUNNERS: dict[str, Callable[[Service, Example, Path], None]] = {
     "url": run_url,
     "target": run_target,
     "variable": run_variable,
+    "payload": run_payload,
     "annotation": run_annotation,
     "route": run_route,
     "json": run_json,

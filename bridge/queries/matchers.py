@@ -74,10 +74,11 @@ def with_hint(message: str, hint: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Matcher:
-    """One condition on a label, with Prometheus' meaning and nothing of Grafana's.
+    """One condition on a label, with Prometheus' meaning.
 
     With ``=`` and ``!=`` the value is one literal text; with ``=~`` and ``!~`` it is an RE2 expression that must match
-    the whole label value (``.`` matches line breaks too, as in Prometheus 3). Raises :class:`TargetError` for another
+    the whole label value (``.`` matches line breaks too, as in Prometheus 3). Beyond Prometheus, an expression's own
+    text matches it (``a+b``): Grafana writes a variable's only value unescaped. Raises :class:`TargetError` for another
     operator or an expression RE2 refuses.
     """
 
@@ -145,7 +146,10 @@ def _predicate(op: str, value: str) -> Callable[[str], bool]:
 
 @cached(LRUCache(maxsize=_REGEX_CACHE_SIZE), lock=threading.Lock())
 def _compiled(pattern: str) -> Callable[[str], bool]:
-    """Whether RE2 matches a whole text with the pattern. Raises :class:`TargetError` with RE2's own words."""
+    """Whether RE2 matches a whole text with the pattern, or the text is the pattern's own.
+
+    Raises :class:`TargetError` with RE2's own words.
+    """
     if len(pattern) > MAX_REGEX_CHARACTERS:
         raise regex_too_long()
     refuse_surrogates(pattern)
@@ -163,7 +167,7 @@ def _compiled(pattern: str) -> Callable[[str], bool]:
     # The same few providers come by in every series and at every refresh.
     @lru_cache(maxsize=_VERDICT_CACHE_SIZE)
     def accepts(value: str) -> bool:
-        return expression.fullmatch(value.encode(errors="replace")) is not None
+        return value == pattern or expression.fullmatch(value.encode(errors="replace")) is not None
 
     return accepts
 

@@ -145,7 +145,7 @@ class TestWorst:
         [
             ("provider_health_score", {"a": 90.0, "b": 20.0, "c": None, "d": 20.0}, ["b", "d", "a", "c"]),
             ("provider_error_rate", {"a": 0.1, "b": None, "c": 0.9, "d": 0.0}, ["c", "a", "d", "b"]),
-            ("provider_status", {"a": 1.0, "b": 0.0, "c": 3.0, "d": 2.0}, ["c", "d", "b", "a"]),
+            ("provider_status", {"a": 0.0, "b": 1.0, "c": 3.0, "d": 2.0}, ["c", "d", "b", "a"]),
             ("provider_circuit_breaker_state", {"a": 2.0, "b": 1.0, "c": 0.0, "d": None}, ["b", "a", "c", "d"]),
         ],
     )

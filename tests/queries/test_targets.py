@@ -12,6 +12,7 @@ import re2
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from bridge.queries.forms import literals
 from bridge.queries.targets import MAX_LEGEND_CHARACTERS, MAX_MATCHERS, Matcher, TargetError, matcher, nearest, parse
 
 # Everything UTF-8 can carry, with what is awkward in the language made likely.
@@ -220,6 +221,8 @@ class TestRegularExpressions:
     @example("a|b", "b")
     @example("(a|)", "")
     @example("a\\|b", "a|b")
+    @example(".|", ".|")
+    @example("a|b", "a|b")
     def test_a_list_of_plain_texts_matches_just_what_re2_would_match(self, expression: str, value: str) -> None:
         options = re2.Options()
         options.log_errors = False
@@ -230,7 +233,15 @@ class TestRegularExpressions:
             with pytest.raises(TargetError):
                 Matcher("a", "=~", expression)
         else:
-            assert Matcher("a", "=~", expression).matches({"a": value}) is expected
+            own_text = value == expression and literals(expression) is None
+            assert Matcher("a", "=~", expression).matches({"a": value}) is (expected or own_text)
+
+    @pytest.mark.parametrize("name", ["gpt-4o+search", "a+b (x)", "llama(3)+x", "a.*b", "gpt-4[32k]"])
+    def test_an_expressions_own_text_matches_it(self, name: str) -> None:
+        """Grafana writes a variable's only value without escapes even where an expression is wanted."""
+        assert provider_matches(f'=~"{name}"', name)
+        assert not provider_matches(f'!~"{name}"', name)
+        assert not provider_matches(f'=~"{name}"', f"{name} and more")
 
     def test_half_a_character_in_a_label_is_not_matched_but_harmless(self) -> None:
         assert not provider_matches('=~"open.[a-z]"', "open\ud800")

@@ -215,7 +215,7 @@ class TestRoute:
     def test_it_is_not_open_to_everybody(self, tmp_path: Path) -> None:
         app = create_app(Settings(gateway_url="http://gateway.test", data_dir=tmp_path, bridge_token="hush"))
         client = app.test_client()
-        assert client.get("/metrics").status_code == 403
+        assert client.get("/metrics").status_code == 401
         assert client.get("/metrics", headers={"Authorization": "Bearer hush"}).status_code == 200
         app.extensions["bridge"].store.close()
 
