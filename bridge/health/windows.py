@@ -216,13 +216,13 @@ class Window:
         """From when on the window knows what each provider of its index did (steady).
 
         That is from the window's beginning, if need be by extrapolation, or from the first counters it holds of it: the
-        service has just been started, or there was no good poll for a while.
+        service has just been started, or there was no good poll for a while. Of one that has no value in it nothing is.
         """
         if not self.times:
             return np.empty(0)
         start, end = self.times[-1] - self.seconds, self.times[-1]
         edge = start + EDGE_INTERVALS * (end - self.times[0]) / max(1, len(self.times) - 1)
-        first = np.full(len(self.index.providers), self.times[0] if self.whole else np.inf)
+        first = np.full(len(self.index.providers), self.times[0] if self.whole else end)
         if not self.whole:
             np.minimum.at(first, self.index.provider_of, self._first_times())
         return np.where(first < edge, start, first)

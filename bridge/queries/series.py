@@ -309,12 +309,11 @@ def current(view: View, metric: Metric, target: Target, filters: Sequence[Matche
         found = [({"status": word}, float(counts[number])) for number, word in STATUS_WORDS.items()]
     elif metric.level == "fleet":
         found = [({}, _current_of_fleet(view, metric.name))]
+    if target.matchers or filters:
+        found = [(labels, value) for labels, value in found if wanted(labels, target, filters)]
     at = np.array([_current_time(view, metric.name)])
-    return [
-        Series(labels, at, np.array([np.nan if value is None else value]))
-        for labels, value in found
-        if wanted(labels, target, filters)
-    ]
+    values = np.array([value for _, value in found], dtype=np.float64)
+    return [Series(labels, at, values[place : place + 1]) for place, (labels, _) in enumerate(found)]
 
 
 def _current_time(view: View, name: str) -> float:

@@ -76,3 +76,17 @@ def test_a_gauge_of_a_gateway_that_counts_no_requests_is_all_there_is() -> None:
     bridge = Bridge()
     bridge.poll(says(error_rate={"groq": 0.25}))
     assert bridge.value("groq", "provider_error_rate") == 0.25
+
+
+def test_a_provider_none_of_whose_counters_has_ever_a_value_has_no_rate() -> None:
+    bridge = Bridge()
+    for n in range(3):
+        bridge.poll(says(requests={"groq/a": float("nan"), "xai": 10.0 * n}, failures={"groq/a": 0.0, "xai": 0.0}))
+        assert rate(bridge) is None
+    nothing = float("nan")
+    bridge = Bridge()
+    for n in range(3):
+        bridge.poll(says(requests={"groq": nothing, "xai": 15.0 * n}, failures={"groq": nothing, "xai": 0.0}))
+        assert rate(bridge) is None
+    assert rate(bridge, "xai") == 1.0
+    assert bridge.evidence("groq", "error rate").note == "one poll is not enough for a rate"
