@@ -116,7 +116,7 @@ def read_again(store: Store) -> Store:
 
 def times(store: Store) -> list[float]:
     found = store.columns(0, T0 * 2)
-    return (found.times[found.polled] - T0).round(3).tolist()
+    return (found.times - T0).round(3).tolist()
 
 
 def moves(store: Store, kind: str) -> list[tuple[str, str, str]]:

@@ -28,7 +28,7 @@ BRIDGE = {"job": "bridge", "instance": "bridge:5050"}
 DIPS: Mapping[str, tuple[float, Mapping[int, float]]] = {
     "provider_circuit_breaker_state": (0.0, {5_000: 1.0, 5_001: 2.0, 5_002: 2.0, 9_000: 2.0, 9_001: 2.0}),
     "provider_status": (1.0, {4_000: 0.0, 7_000: 2.0, 7_001: 0.0, 12_000: 3.0}),
-    "provider_health_score": (99.5, {6_000: 12.25}),
+    "provider_health_score": (99.5, {6_000: 12.2}),
     "provider_error_rate": (0.0, {8_000: 0.75, 8_001: 0.5}),
 }
 """For each metric what it usually is, and what else at which sample."""
