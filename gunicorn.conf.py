@@ -30,6 +30,7 @@ _metrics_dir.mkdir(parents=True, exist_ok=True)
 import bridge.application  # noqa: E402, F401 (once, and not in each worker)
 from bridge import logs  # noqa: E402
 from bridge.configuration import configured  # noqa: E402
+from bridge.polling import child  # noqa: E402
 from bridge.settings import ConfigurationError  # noqa: E402
 from bridge.web import errors, worker_files  # noqa: E402
 from bridge.web.text import printable  # noqa: E402
@@ -145,6 +146,10 @@ loglevel = _settings.log_level.lower()
 control_socket_disable = True
 if _in_memory:
     worker_tmp_dir = _in_memory  # heartbeats do not wait for a disk
+
+
+def post_fork(server: Any, worker: Any) -> None:  # noqa: ARG001
+    child.stand_by()
 
 
 def post_worker_init(worker: Any) -> None:

@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import IO, NamedTuple, cast
 
 import structlog
@@ -32,6 +33,7 @@ from bridge.history.store import Store
 from bridge.model import Poll, Reading
 from bridge.polling.election import Lead, LeadLost
 from bridge.polling.loop import Poller
+from bridge.polling.standby import Standby
 from bridge.settings import Settings
 from bridge.web.counts import OwnMetrics
 
@@ -105,6 +107,24 @@ def poller_of(
     return Poller(source, store, settings.policy, interval_seconds=interval, clock=clock, observe=observe)
 
 
+_standby: Standby | None = None
+"""The process that stands by to poll for this worker, until it does."""
+
+
+def stand_by() -> None:
+    """Have a process stand by to poll for this worker, which is a single thread still: it will poll the sooner."""
+    global _standby  # noqa: PLW0603 (of each process its own, as its children are)
+    _standby = Standby.fork(_begin)
+
+
+def _begin(descriptors: Sequence[int]) -> None:
+    _end_with_leader()
+    stdin, lead, pulse = descriptors
+    os.dup2(stdin, STDIN)
+    os.close(stdin)
+    _poll(lead, pulse)
+
+
 def poll_in_child(settings: Settings, lead: Lead, stop: threading.Event) -> None:
     """Have a child poll until ``stop`` is set.
 
@@ -113,13 +133,8 @@ def poll_in_child(settings: Settings, lead: Lead, stop: threading.Event) -> None
     dialects, trouble = dialect_file.in_force(settings.dialect)
     if trouble:
         log.error("dialect_not_read", message=f"{OLD_DIALECT}: {trouble}")
-    with (
-        _Pulse(settings.poll_interval_seconds + settings.poll_timeout_seconds) as pulse,
-        subprocess.Popen(  # noqa: S603
-            [sys.executable, "-c", CHILD], stdin=subprocess.PIPE, pass_fds=(lead.descriptor, pulse.writer)
-        ) as child,
-    ):
-        stdin = cast(IO[bytes], child.stdin)
+    with _Pulse(settings.poll_interval_seconds + settings.poll_timeout_seconds) as pulse:
+        child, stdin = _started(lead, pulse.writer)
         try:
             with suppress(BrokenPipeError):
                 stdin.write(Orders(settings, lead, pulse.writer, dialects, (OLD_DIALECT,) if trouble else ()).sent())
@@ -135,6 +150,25 @@ def poll_in_child(settings: Settings, lead: Lead, stop: threading.Event) -> None
             raise
         finally:
             _end(child, stdin)
+            child.wait()
+
+
+def _started(lead: Lead, pulse: int) -> tuple[subprocess.Popen[bytes] | Standby, IO[bytes]]:
+    """A child that waits for its orders, and what to write them to: the one that stands by, or else a new one."""
+    global _standby
+    standby, _standby = _standby, None
+    if standby is not None:
+        reader, writer = os.pipe()
+        try:
+            standby.begin((reader, lead.descriptor, pulse))
+            return standby, os.fdopen(writer, "wb")
+        except OSError:
+            os.close(writer)
+            standby.kill()
+        finally:
+            os.close(reader)
+    child = subprocess.Popen([sys.executable, "-c", CHILD], stdin=subprocess.PIPE, pass_fds=(lead.descriptor, pulse))  # noqa: S603
+    return child, cast(IO[bytes], child.stdin)
 
 
 class _Pulse:
@@ -170,7 +204,7 @@ class _Pulse:
             raise PollingError(f"the polling process has not polled for {self._silent:.0f} s, and is ended")
 
 
-def _end(child: subprocess.Popen[bytes], stdin: IO[bytes]) -> None:
+def _end(child: subprocess.Popen[bytes] | Standby, stdin: IO[bytes]) -> None:
     """Let the poll in flight be the last; a child that does not come to an end is killed."""
     with suppress(OSError):
         stdin.write(STOP)
@@ -182,15 +216,22 @@ def _end(child: subprocess.Popen[bytes], stdin: IO[bytes]) -> None:
 
 
 def main() -> None:
-    """The child: poll until told to stop, or until the leader is gone."""
+    """A child that was started anew: poll until told to stop, or until the leader is gone."""
     _end_with_leader()
     for number in (signal.SIGINT, signal.SIGTERM):  # where they go to all processes: the leader says when to stop
         signal.signal(number, signal.SIG_IGN)
+    _poll()
+
+
+def _poll(lead: int | None = None, pulse: int | None = None) -> None:
+    """Poll as ordered; ``lead`` and ``pulse`` are the descriptors where they go by other numbers than the leader's."""
     gc.set_threshold(50_000, 20, 50)  # a start makes tens of thousands of series, which are no garbage
     os.nice(5)  # where processors are scarce, requests go first
     orders = _orders()
     if orders is None:
         return  # the leader died before it had said anything
+    if lead is not None and pulse is not None:
+        orders = orders._replace(lead=replace(orders.lead, descriptor=lead), pulse=pulse)
     stop = threading.Event()
     threading.Thread(target=_obey, args=(stop,), name="obey", daemon=True).start()
     settings = orders.settings

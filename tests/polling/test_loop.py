@@ -534,7 +534,7 @@ class TestTheLead:
         for one in running:
             one.stop()
 
-    def until(self, condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    def until(self, condition: Callable[[], bool], seconds: float = 30.0) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline
@@ -544,7 +544,7 @@ class TestTheLead:
         began = time.monotonic()
         started(interval=60.0)
         self.until(lambda: len(source.read_at) == 1)
-        assert source.read_at[0] - began < 5.0
+        assert source.read_at[0] - began < 30.0
 
     def test_of_several_pollers_one_polls(self, started: Callable[..., Candidate], source: Source) -> None:
         for _ in range(4):
@@ -585,7 +585,7 @@ class TestTheLead:
         began = time.monotonic()
         started(interval=60.0)
         self.until(lambda: len(source.read_at) == 1)
-        assert time.monotonic() - began < 5.0
+        assert time.monotonic() - began < 30.0
 
     def test_a_leader_that_stumbles_begins_again(
         self, started: Callable[..., Candidate], source: Source, monkeypatch: pytest.MonkeyPatch
