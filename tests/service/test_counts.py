@@ -50,11 +50,12 @@ def samples(text: str) -> Samples:
 
 
 def counters(service: Service) -> Samples:
-    """What only ever rises."""
+    """What the bridge counts of itself: that only ever rises. What it knows of others goes while it is stale."""
     reply = service.get("/metrics")
     assert reply.status == 200, reply.text
     found = samples(reply.text)
-    return {key: value for key, value in found.items() if key[0].endswith(("_total", "_count", "_sum", "_bucket"))}
+    ends = ("_total", "_count", "_sum", "_bucket")
+    return {key: value for key, value in found.items() if key[0].startswith("bridge_") and key[0].endswith(ends)}
 
 
 def count_of(found: Samples, route: str) -> float:
