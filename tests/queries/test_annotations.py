@@ -516,6 +516,15 @@ class TestOutagesThatAreOneRegion:
             in only(events).text
         )
 
+    def test_a_breaker_of_the_whole_provider_is_named_beside_those_of_its_models(self) -> None:
+        found = only([*self.of("a", (-600, "OPEN")), *self.of("", (-590, "OPEN"))])
+        assert found.title == "groq: 2 of 2 circuits OPEN"
+        assert "2 outages of 2 circuits: a, the whole provider's;" in found.text
+
+    def test_a_region_with_an_outage_of_unknown_beginning_lasted_at_least_as_long(self) -> None:
+        found = only([*circuit((-600, "OPEN"), before="", key=Key("groq", "a")), *self.of("b", (-590, "OPEN"))])
+        assert "open for at least 10m00s (it was so at first sight), so far" in found.text
+
     def test_neighbours_closer_than_a_200th_of_the_range_are_one_and_say_how_many(self) -> None:
         found = only(flaps(7, start=-3000, every=27))
         assert spans([found]) == [(-3000, -3000 + 6 * 27 + 10)]
@@ -615,6 +624,24 @@ class TestForAnyHistory:
             at = event.at - NOON
             if event.after in BAD and start <= at <= min(end, now):
                 assert any(begin - (end - start) / 400 <= at <= finish for begin, finish in regions)
+
+    @given(st.data())
+    def test_regions_of_a_provider_hold_the_openings_of_all_its_circuits_and_never_overlap(
+        self, data: st.DataObject
+    ) -> None:
+        a, b, now = data.draw(st.tuples(TIMES, TIMES, TIMES))
+        start, end = min(a, b), max(a, b)
+        circuits = [Key(provider, model) for provider in ("groq", "openai") for model in "ab"]
+        held = [event for key in circuits for event in circuit(*data.draw(WANDERINGS), key=key, before="")]
+        found = drawn(held, start=start, end=end, seen=view(now))
+        assert len({one.id for one in found}) == len(found)
+        for provider in ("groq", "openai"):
+            regions = spans([one for one in found if one.tags[1] == provider])
+            assert all(before[1] < after[0] for before, after in pairwise(regions))
+            for event in held:
+                at = event.at - NOON
+                if event.provider == provider and event.after in BAD and start <= at <= min(end, now):
+                    assert any(begin - (end - start) / 400 <= at <= finish for begin, finish in regions)
 
     @given(steps=WANDERINGS, a=TIMES, b=TIMES)
     def test_no_region_holds_a_time_at_which_the_circuit_was_seen_closed(
