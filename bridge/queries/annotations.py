@@ -1,34 +1,37 @@
 """Annotations: what happened in a range, as Grafana draws it over a panel.
 
 Regions are outages: a circuit from its opening to its closing (tried and opened again in between is one outage), the
-gateway from the first failed poll to the next good one. Points are changes of status, and providers that appear or
-vanish. All of it comes from the recorded events, so every worker says the same, and the same again for the same range.
+gateway from the first failed poll to the next good one. Those of one provider that overlap, or lie too close to be told
+apart on a panel, are one region. Points are changes of status, and providers that appear or vanish. All of it comes
+from the recorded events, so every worker says the same, and the same again for the same range.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from itertools import groupby
 
 from bridge.history.store import Store
 from bridge.model import Event, Key
-from bridge.queries.outages import OUT, Outage, Reach, outages
+from bridge.queries import region_texts as texts
+from bridge.queries.outages import OUT, Outage, Outages, Reach, outages, provider, together
+from bridge.queries.regions import merge
 from bridge.queries.selection import Selection
 from bridge.queries.targets import Known, Matcher, nothing
 from bridge.queries.timerange import TimeRange
-from bridge.queries.view import View, clock, duration
+from bridge.queries.view import View
 
 MAX_EVENTS = 1_000
 """Of more the newest are shown, and one event that says how many are not."""
-CROWDED_EVENTS = 300
-OUTAGES_A_DAY = 100
-OUTAGES_A_DAY_WHEN_CROWDED = 20
-"""Outages of one circuit on one day (UTC) that are still drawn one by one."""
-DAY_SECONDS = 86_400.0
+GAPS_A_RANGE = 200
+"""A region ends where its provider is well for this part of the range."""
+MAX_REGIONS = 50
+"""Where a provider has more, the gap is doubled until it has not."""
+MARKERS_A_RANGE = 400
+"""What began before the range is drawn from this part of it on: Grafana draws no marker on a panel's edge."""
 
 _GATEWAY = Key("")
 _COLOURS = {
@@ -70,17 +73,18 @@ def annotate(
 ) -> list[Annotation]:
     """Everything the query picks that overlaps the range, and nothing else; by the time it began.
 
-    An outage that lasts ends at the end of the range, or now if that is earlier. ``kept_since`` is the time before
-    which events may have been pruned: an outage whose beginning is no longer recorded is drawn from then at most.
+    An outage that lasts ends at the end of the range, or now if that is earlier; one that began before the range is
+    placed just inside it. ``kept_since`` is the time before which events may have been pruned: an outage whose
+    beginning is no longer recorded is drawn from then at most.
     ``filters`` narrow what the query picks; one on a label that an event lacks is not asked. ``known`` gives the texts
     that exist of a label. Raises TargetError for a query that cannot be read.
     """
     selection = Selection(query, filters, known)
     if span.start > view.now:
         return []
-    scene = _Scene(selection, TimeRange(span.start, min(span.end, view.now)), view, store, kept_since)
-    points = _changes(scene)
-    drawn = [*points, *_gateway_outages(scene), *_circuit_outages(scene, others=len(points))]
+    window = TimeRange(span.start, min(span.end, view.now))
+    scene = _Scene(selection, window, span.end - span.start, view, store, kept_since)
+    drawn = [*_changes(scene), *_gateway_outages(scene), *_circuit_outages(scene)]
     drawn.sort(key=lambda one: (one.end, one.start))
     left_out, kept = drawn[:-MAX_EVENTS], drawn[-MAX_EVENTS:]
     found = [one.build() for one in kept]
@@ -95,6 +99,7 @@ class _Scene:
 
     selection: Selection
     window: TimeRange
+    range_seconds: float
     view: View
     store: Store
     kept_since: float
@@ -120,15 +125,15 @@ def _gateway_outages(scene: _Scene) -> list[_Drawn]:
         events.append(Event(failing_since, "gateway", "", "", "up", "down", latest.poll.message))
     began = math.inf if failing_since is None else failing_since
     found = outages(_GATEWAY, events, scene.window, scene.kept_since, began)
-    return [_Drawn(one.start, one.end, partial(_gateway_region, one, scene)) for one in found]
+    return _regions(found, scene, _gateway_region)
 
 
 def _lasts(events: Sequence[Event]) -> bool:
     return bool(events) and events[-1].after in OUT
 
 
-def _circuit_outages(scene: _Scene, *, others: int) -> list[_Drawn]:
-    """Circuits that were open; one region for a day on which one opened very often. ``others`` stand beside them."""
+def _circuit_outages(scene: _Scene) -> list[_Drawn]:
+    """Circuits that were open, a provider's together."""
     if "circuit" not in scene.selection.kinds:
         return []
     by_circuit: dict[Key, list[Event]] = {}
@@ -136,24 +141,30 @@ def _circuit_outages(scene: _Scene, *, others: int) -> list[_Drawn]:
         by_circuit.setdefault(Key(event.provider, event.model), []).append(event)
     snapshot = scene.view.snapshot
     opened = {circuit.key: circuit.first_opened for circuit in snapshot.circuits} if snapshot else {}
-    found = [
-        outages(key, events, scene.window, scene.kept_since, opened.get(key) or math.inf)
-        for key, events in by_circuit.items()
-        if scene.selection.takes("circuit", key)
-    ]
-    crowded = others + sum(map(len, found)) > CROWDED_EVENTS
-    most = OUTAGES_A_DAY_WHEN_CROWDED if crowded else OUTAGES_A_DAY
-    reach = Reach(by_circuit)
-    drawn: list[_Drawn] = []
-    for of_circuit in found:
-        for day, those in groupby(of_circuit, key=lambda one: one.start // DAY_SECONDS):
-            of_day = list(those)
-            if len(of_day) > most:
-                build = partial(_flapping_region, of_day, int(day), scene, reach)
-                drawn.append(_Drawn(of_day[0].start, of_day[-1].end, build))
-            else:
-                drawn.extend(_Drawn(one.start, one.end, partial(_circuit_region, one, scene, reach)) for one in of_day)
-    return drawn
+    of_provider: dict[str, list[Outage]] = {}
+    for key, events in by_circuit.items():
+        if scene.selection.takes("circuit", key):
+            found = outages(key, events, scene.window, scene.kept_since, opened.get(key) or math.inf)
+            of_provider.setdefault(key.provider, []).extend(found)
+    build = partial(_circuit_region, reach=Reach(by_circuit))
+    return [drawn for found in of_provider.values() for drawn in _regions(found, scene, build)]
+
+
+def _regions(
+    found: Sequence[Outage], scene: _Scene, build: Callable[[Outages, _Scene, float], Annotation]
+) -> list[_Drawn]:
+    """The outages of one provider, or of the gateway, as regions; ``build`` is told where each is drawn from."""
+    gap = scene.range_seconds / GAPS_A_RANGE
+    while len(regions := merge(found, provider, gap)) > MAX_REGIONS:
+        gap *= 2
+    placed = [(_placed(one.start, one.end, scene), one) for one in regions]
+    return [_Drawn(start, one.end, partial(build, one, scene, start)) for start, one in placed]
+
+
+def _placed(start: float, end: float, scene: _Scene) -> float:
+    """Where a region is drawn from: where it began or, if that was not after the range did, just inside of it."""
+    edge = scene.window.start
+    return start if start > edge else min(edge + scene.range_seconds / MARKERS_A_RANGE, (edge + end) / 2)
 
 
 def _changes(scene: _Scene) -> list[_Drawn]:
@@ -169,61 +180,56 @@ def _changes(scene: _Scene) -> list[_Drawn]:
     ]
 
 
-def _circuit_region(outage: Outage, scene: _Scene, reach: Reach) -> Annotation:
-    key, state = outage.key, outage.state
-    again = outage.tried or outage.opened > 1
-    counted = "" if outage.first_event == outage.start else "at least "
+def _circuit_region(region: Outages, scene: _Scene, start: float, reach: Reach) -> Annotation:
+    whole = together(region.items)
+    circuits = sorted({one.key for one in region.items})
+    opened, known = reach.worst(whole.key.provider, region.start, region.end)
+    worst = "OPEN" if whole.was_open else whole.state
+    alone = len(circuits) == 1
     said = [
-        outage.reason,
-        _lasted(outage, "open", scene.window, scene.view),
-        f"opened {counted}{_times(max(1, outage.opened))}, tried again {_times(outage.tried)}" if again else "",
-        reach.told(key, outage.start, outage.end),
-        _unseen(outage, scene),
+        texts.which(region),
+        whole.reason,
+        texts.since(whole, start, scene.window),
+        texts.lasted(region, whole, "open", scene.window, scene.view),
+        texts.tried(region, whole),
+        texts.reached(circuits, opened, known),
+        "" if alone else texts.present(region),
+        texts.unseen(whole, scene.window, scene.view),
     ]
     return Annotation(
-        id=_name("circuit", key, outage.first_event),
-        start=outage.start,
-        end=outage.end,
-        title=f"{key}: circuit {state}",
-        text=_joined(said),
-        tags=_tags("circuit", key, state),
-        new_state=_COLOURS[state],
+        id=_name("circuit", *_first(region)),
+        start=start,
+        end=region.end,
+        title=f"{whole.key}: circuit {whole.state}" if alone else f"{whole.key}: {opened} of {known} circuits {worst}",
+        text=texts.joined(said),
+        tags=_tags("circuit", whole.key, whole.state),
+        new_state=_COLOURS[whole.state],
     )
 
 
-def _flapping_region(of_day: Sequence[Outage], day: int, scene: _Scene, reach: Reach) -> Annotation:
-    first, last = of_day[0], of_day[-1]
-    opened = sum(max(1, one.opened) for one in of_day)
+def _gateway_region(region: Outages, scene: _Scene, start: float) -> Annotation:
+    whole = together(region.items)
     said = [
-        f"opened {_times(opened)} from {clock(first.start)} to {clock(last.start)}",
-        f"open for {duration(sum(one.end - one.start for one in of_day))} in all",
-        "closed in the end" if last.over else f"{last.state} in the end",
-        last.reason and f"the last time: {last.reason}",
-        reach.told(last.key, first.start, last.end),
-        _unseen(last, scene),
+        texts.which(region),
+        whole.reason,
+        texts.since(whole, start, scene.window),
+        texts.lasted(region, whole, "out", scene.window, scene.view),
     ]
-    state = last.state if not last.over else "OPEN"
     return Annotation(
-        id=_name("circuit", last.key, "day", day),
-        start=first.start,
-        end=last.end,
-        title=f"{last.key}: circuit opened {_times(opened)}",
-        text=_joined(said),
-        tags=_tags("circuit", last.key, state),
-        new_state=_COLOURS[state],
-    )
-
-
-def _gateway_region(outage: Outage, scene: _Scene) -> Annotation:
-    return Annotation(
-        id=_name("gateway", outage.key, outage.first_event),
-        start=outage.start,
-        end=outage.end,
+        id=_name("gateway", *_first(region)),
+        start=start,
+        end=region.end,
         title="gateway outage",
-        text=_joined([outage.reason, _lasted(outage, "out", scene.window, scene.view)]),
-        tags=_tags("gateway", outage.key, "down"),
+        text=texts.joined(said),
+        tags=_tags("gateway", whole.key, "down"),
         new_state="no_data",
     )
+
+
+def _first(region: Outages) -> tuple[Key, float]:
+    """What names a region: its earliest outage is in no other one."""
+    at, key = min((one.first_event, one.key) for one in region.items)
+    return key, at
 
 
 def _change(event: Event) -> Annotation:
@@ -250,34 +256,6 @@ def _left_out(count: int, at: float) -> Annotation:
         tags=("left out",),
         new_state="no_data",
     )
-
-
-def _lasted(outage: Outage, word: str, window: TimeRange, view: View) -> str:
-    """For how long it lasted, or lasts, and how it ended."""
-    length = duration(outage.end - outage.start)
-    if outage.uncertain:
-        length = f"at least {length} ({outage.uncertain})"
-    if not outage.over:
-        return f"{word} for {length}" + (", so far" if window.end == view.now else ", and on after this range")
-    if outage.end == outage.start and not outage.uncertain:
-        return f"{word} only between two polls"
-    return f"{word} for {length}; {outage.ending}"
-
-
-def _unseen(outage: Outage, scene: _Scene) -> str:
-    """That nobody knows whether it still lasts, where the data is too old to say."""
-    snapshot = scene.view.snapshot
-    if outage.over or snapshot is None or scene.window.end - snapshot.at <= scene.view.stale_after_seconds:
-        return ""
-    return f"not known since {clock(snapshot.at)}, the last good poll"
-
-
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count:,} times"
-
-
-def _joined(said: Iterable[str]) -> str:
-    return "; ".join(part for part in said if part)
 
 
 def _tags(kind: str, key: Key, state: str) -> tuple[str, ...]:

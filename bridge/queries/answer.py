@@ -44,7 +44,7 @@ class Ask:
     choice: Choice = NOTHING_CHOSEN
     """What its payload chooses."""
     annotation: bool = False
-    """True for one whose text is an annotation query, empty for everything."""
+    """True for one whose text is an annotation query, which may be empty."""
     mistake: TargetError | None = None
     """What is wrong with it, where that shows before its text is read."""
 

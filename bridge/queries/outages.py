@@ -12,11 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.model import Event, Key
+from bridge.queries.regions import Region
 from bridge.queries.timerange import TimeRange
 
 OUT = frozenset({"OPEN", "HALF_OPEN", "down"})
 """The states an outage consists of: a circuit's, and the gateway's."""
 _ENDINGS = {"CLOSED": "closed", "": "gone", "up": "back"}
+
+
+REASONS_TOLD = 3
+"""Of several outages as one."""
 
 
 @dataclass(slots=True)
@@ -57,6 +62,15 @@ class Outage:
             self.tried += event.after == "HALF_OPEN"
 
 
+Outages = Region[Outage, str]
+"""Outages of one provider, or of the gateway, that are drawn as one."""
+
+
+def provider(outage: Outage) -> str:
+    """Whose it is; empty for the gateway's."""
+    return outage.key.provider
+
+
 def outages(key: Key, events: Sequence[Event], window: TimeRange, kept_since: float, began: float) -> list[Outage]:
     """The outages that one circuit's events (oldest first, none after the window) tell of; no two of them touch.
 
@@ -85,8 +99,36 @@ def outages(key: Key, events: Sequence[Event], window: TimeRange, kept_since: fl
     return [one for one in found if one.end >= window.start]
 
 
+def together(several: Sequence[Outage]) -> Outage:
+    """Several outages of a provider (at least one), or of the gateway, as one; of their circuit, if it is the same.
+
+    Whether it was out at every moment between ``start`` and ``end`` is not said.
+    """
+    if len(several) == 1:
+        return several[0]
+    keys = {one.key for one in several}
+    lasting = [one for one in several if not one.over]
+    last = max(lasting or several, key=lambda one: (one.end, one.present == "OPEN", one.key))
+    reasons = list(dict.fromkeys(one.reason for one in several if one.reason))
+    more = f" and {len(reasons) - REASONS_TOLD} more reasons" if len(reasons) > REASONS_TOLD else ""
+    return Outage(
+        key=several[0].key if len(keys) == 1 else Key(several[0].key.provider),
+        start=min(one.start for one in several),
+        first_event=min(one.first_event for one in several),
+        uncertain=next((one.uncertain for one in several if one.uncertain), ""),
+        reason="; ".join(reasons[:REASONS_TOLD]) + more,
+        end=last.end,
+        present=last.present,
+        was_open=any(one.was_open for one in several),
+        over=last.over,
+        ending=last.ending,
+        opened=sum(max(1, one.opened) for one in several),
+        tried=sum(one.tried for one in several),
+    )
+
+
 class Reach:
-    """How many of its provider's circuits were out with one: whether it was one model, or all of them."""
+    """How many of its provider's circuits were out at once: whether it was one model, or all of them."""
 
     def __init__(self, by_circuit: Mapping[Key, Sequence[Event]]) -> None:
         self._by_circuit = by_circuit
@@ -95,20 +137,15 @@ class Reach:
             self._circuits.setdefault(key.provider, []).append(key)
         self._counts: dict[str, tuple[list[float], NDArray[np.int64], NDArray[np.int64]]] = {}
 
-    def told(self, key: Key, start: float, end: float) -> str:
-        """In words, for the worst moment from ``start`` to ``end``."""
-        if not key.model:
-            return "this breaker is the whole provider's"
-        if key.provider not in self._counts:
-            self._counts[key.provider] = self._count(key.provider)
-        times, out, known = self._counts[key.provider]
+    def worst(self, provider: str, start: float, end: float) -> tuple[int, int]:
+        """How many were out, of how many there were, at the worst moment from ``start`` to ``end``."""
+        if provider not in self._counts:
+            self._counts[provider] = self._count(provider)
+        times, out, known = self._counts[provider]
         first = bisect_right(times, start) - 1
         worst = first + int(np.argmax(out[first : max(first + 1, bisect_left(times, end))]))
         open_circuits = max(1, int(out[worst]))
-        circuits = max(open_circuits, int(known[worst]))
-        if circuits == 1:
-            return f"{key.provider} has no other circuit"
-        return f"{open_circuits} of {circuits} circuits of {key.provider} open at worst"
+        return open_circuits, max(open_circuits, int(known[worst]))
 
     def _count(self, provider: str) -> tuple[list[float], NDArray[np.int64], NDArray[np.int64]]:
         """Times, and from each on how many circuits of the provider were out, and how many there were."""

@@ -1,4 +1,4 @@
-"""The annotation query language: ``circuit``, ``status{provider="openai"}``, several with commas, nothing for all."""
+"""The annotation query language: ``circuit``, ``status{provider="openai"}``, several with commas, ``all``."""
 
 from __future__ import annotations
 
@@ -11,16 +11,20 @@ from bridge.queries.targets import Known, Matcher, Target, TargetError, nearest,
 KINDS = ("circuit", "status", "roster", "gateway")
 EVERY_KIND = "annotations"
 """As a target is written: ``annotations{kind="circuit"}``."""
+ALL = "all"
+"""The same in a query."""
+DEFAULT = "circuit,gateway"
+"""What an empty query stands for."""
 MAX_PICKS = 8
 """Kinds, with a selector each, that one query may name."""
 
-_HINT = 'annotations are circuit, status, roster and gateway, each alone or like circuit{provider=~"openai|groq"}'
+_HINT = 'annotations are circuit, status, roster, gateway and all, each alone or like circuit{provider=~"openai|groq"}'
 
 
 class Selection:
-    """What an annotation query picks: kinds, each with a selector or without; everything when it is empty.
+    """What an annotation query picks: kinds, each with a selector or without; ``DEFAULT`` when it is empty.
 
-    ``annotations`` stands for every kind. Raises TargetError for a query that cannot be read.
+    ``all`` and ``annotations`` stand for every kind. Raises TargetError for a query that cannot be read.
     """
 
     def __init__(self, query: str, filters: Sequence[Matcher] = (), known: Known = nothing) -> None:
@@ -35,7 +39,7 @@ class Selection:
         return frozenset(
             kind
             for kind in KINDS
-            if (not self._picks or any(_names(pick, kind) for pick in self._picks))
+            if any(_names(pick, kind) for pick in self._picks)
             and all(matcher.matches({"kind": kind}) for matcher in conditions)
         )
 
@@ -44,12 +48,12 @@ class Selection:
         labels = {"kind": kind, "provider": key.provider, "model": key.model}
         if not all(matcher.matches(labels) for matcher in self._filters if labels.get(matcher.label)):
             return False
-        return not self._picks or any(_names(pick, kind) and pick.matches(labels) for pick in self._picks)
+        return any(_names(pick, kind) and pick.matches(labels) for pick in self._picks)
 
 
 def _names(pick: Target, kind: str) -> bool:
     """Whether a pick is about this kind at all, whatever it says of providers and models."""
-    if pick.metric != EVERY_KIND:
+    if pick.metric in KINDS:
         return pick.metric == kind
     return all(matcher.matches({"kind": kind}) for matcher in pick.matchers if matcher.label == "kind")
 
@@ -58,15 +62,15 @@ _LISTED_KINDS = re.compile(r"\{([a-z,\s]*)\}")
 
 
 def _read(query: str, known: Known) -> list[Target]:
-    """The kinds and selectors of a query; none for everything."""
+    """The kinds and selectors of a query, or those of ``DEFAULT`` if it names none."""
     kinds_alone = _LISTED_KINDS.fullmatch(query.strip())
     picks: list[Target] = []
     for pick in parse_list(kinds_alone[1] if kinds_alone else query, known):
         if len(picks) == MAX_PICKS:
             raise TargetError(f"an annotation query names at most {MAX_PICKS} kinds", _HINT)
-        if pick.metric not in (*KINDS, EVERY_KIND):
-            close = nearest(pick.metric, KINDS)
+        if pick.metric not in (*KINDS, ALL, EVERY_KIND):
+            close = nearest(pick.metric, (*KINDS, ALL))
             did_you_mean = f"; did you mean {close!r}?" if close else ""
             raise TargetError(f"unknown kind of annotation {pick.metric[:80]!r}{did_you_mean}", _HINT)
         picks.append(pick)
-    return picks
+    return picks or list(parse_list(DEFAULT))

@@ -20,7 +20,7 @@ EXAMPLE = '{"targets": [{"target": "provider_health_score"}], "range": {"from": 
 def ask(target: object, number: int, known: Known, *, annotation: bool = False) -> Ask | None:
     """One target, with what is wrong with it; None for one that asks for nothing. ``known``: texts of a label.
 
-    ``annotation``: its text, or its payload's ``query``, is an annotation query, and an empty one asks for everything.
+    ``annotation``: its text, or its payload's ``query``, is an annotation query, which may be empty.
     """
     if isinstance(target, str):
         target = {"target": target}

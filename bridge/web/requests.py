@@ -156,7 +156,7 @@ def annotation_by_url(request: HttpRequest, now: float) -> AnnotationRequest:
 
 
 def annotation(body: Mapping[str, Any], now: float) -> AnnotationRequest:
-    """A Simple JSON annotation query. Without a range it is the last 24 hours, without a query everything.
+    """A Simple JSON annotation query. Without a range it is the last 24 hours, without a query what an empty one draws.
 
     Raises ApiError or TimeError.
     """

@@ -18,9 +18,9 @@ from bridge.history.store import Latest, Store
 from bridge.model import Circuit, CircuitState, Event, Key, Learnt, ModelNumbers, Poll, Signals, Snapshot
 from bridge.policy import Policy
 from bridge.polling.loop import Poller
-from bridge.queries.annotations import MAX_EVENTS, Annotation, annotate
+from bridge.queries.annotations import MAX_EVENTS, MAX_REGIONS, Annotation, annotate
 from bridge.queries.selection import MAX_PICKS
-from bridge.queries.targets import MAX_TEXT_CHARACTERS, TargetError
+from bridge.queries.targets import MAX_TEXT_CHARACTERS, Known, TargetError, nothing
 from bridge.queries.timerange import TimeRange
 from bridge.queries.view import View
 from tests.history.events import EventLog, WholeLog
@@ -82,10 +82,11 @@ def drawn(
     end: float = 0.0,
     seen: View | None = None,
     kept: float = -7 * DAY,
+    known: Known = nothing,
 ) -> list[Annotation]:
     """The annotations of a range around noon."""
-    span = TimeRange(NOON + start, NOON + end)
-    return annotate(query, span, seen or view(), Log(*events), kept_since=NOON + kept)  # type: ignore[arg-type]
+    span, log = TimeRange(NOON + start, NOON + end), Log(*events)
+    return annotate(query, span, seen or view(), log, kept_since=NOON + kept, known=known)  # type: ignore[arg-type]
 
 
 def only(events: Sequence[Event], query: str = "", **asked: Any) -> Annotation:
@@ -213,12 +214,45 @@ class TestHowFarItReached:
 
 
 class TestTheRange:
-    def test_what_began_before_the_range_is_drawn_from_where_it_began(self) -> None:
-        assert spans(drawn(circuit((-9000, "OPEN"), (-300, "CLOSED")))) == [(-9000, -300)]
+    def test_what_began_before_the_range_is_drawn_just_inside_it_and_says_since_when(self) -> None:
+        found = only(circuit((-9000, "OPEN"), (-300, "CLOSED")))
+        assert spans([found]) == [(-3591, -300)]
+        assert found.text.startswith("why OPEN; since 09:30 UTC; open for 2h25m; closed: why CLOSED;")
 
     def test_what_lasts_from_before_the_range_until_after_it_is_drawn(self) -> None:
-        events = circuit((-9000, "OPEN"), (0, "CLOSED"))
-        assert spans(drawn(events, start=-600, end=-300)) == [(-9000, -300)]
+        found = only(circuit((-9000, "OPEN"), (0, "CLOSED")), start=-600, end=-300)
+        assert spans([found]) == [(-599.25, -300)]
+        assert "since 09:30 UTC; open for 2h25m, and on after this range" in found.text
+
+    def test_what_is_seen_of_it_may_be_so_short_that_it_is_drawn_from_its_middle(self) -> None:
+        found = only(circuit((-9000, "OPEN"), (-3594, "CLOSED")))
+        assert spans([found]) == [(-3597, -3594)]
+
+    def test_a_beginning_on_another_day_is_told_with_the_day(self) -> None:
+        found = only(circuit((-13 * 3600, "OPEN")))
+        assert "since 2026-11-20 23:00 UTC" in found.text
+
+    def test_what_began_within_the_range_does_not_say_since(self) -> None:
+        assert "since" not in only(circuit((-600, "OPEN"))).text
+
+    def test_what_began_as_the_range_did_is_drawn_just_inside_it_too(self) -> None:
+        assert spans(drawn(circuit((-3600, "OPEN")))) == [(-3591, 0)]
+
+    def test_an_outage_at_first_sight_before_the_range_says_since_when_it_was_seen(self) -> None:
+        found = only(circuit((-9000, "OPEN"), before=""))
+        assert "since 09:30 UTC; open for at least 2h30m (it was so at first sight)" in found.text
+
+    def test_just_inside_is_by_the_range_that_was_asked_for_whatever_of_it_is_past(self) -> None:
+        [found] = drawn(circuit((-9000, "OPEN")), start=-3600, end=4400)
+        assert spans([found]) == [(-3580, 0)]
+
+    def test_a_gateway_outage_that_began_before_the_range_is_drawn_so_too(self) -> None:
+        found = only(gateway((-9000, "down"), (-300, "up")))
+        assert spans([found]) == [(-3591, -300)]
+        assert found.text == "why down; since 09:30 UTC; out for 2h25m; back: why up"
+
+    def test_a_range_of_one_moment_is_drawn_there(self) -> None:
+        assert spans(drawn(circuit((-600, "OPEN")), start=-300, end=-300)) == [(-300, -300)]
 
     @pytest.mark.parametrize(("start", "end"), [(-9000, -601), (-499, 0)])
     def test_what_lies_outside_the_range_is_not_drawn(self, start: float, end: float) -> None:
@@ -243,10 +277,13 @@ class TestHistoryThatIsGone:
     def test_an_opening_that_was_pruned_is_drawn_from_where_the_history_begins(self) -> None:
         found = only(circuit((-600, "CLOSED"), before="OPEN"), start=-30 * DAY, kept=-4200)
         assert spans([found]) == [(-4200, -600)]
+        assert "since" not in found.text
         assert "open for at least 1h00m (it began before what is still recorded); closed: why CLOSED" in found.text
 
     def test_within_the_history_it_fills_the_range(self) -> None:
-        assert spans(drawn(circuit((-600, "CLOSED"), before="HALF_OPEN"))) == [(-3600, -600)]
+        found = only(circuit((-600, "CLOSED"), before="HALF_OPEN"))
+        assert spans([found]) == [(-3591, -600)]
+        assert "since" not in found.text
 
     def test_before_the_history_only_its_end_is_known(self) -> None:
         found = drawn(circuit((-600, "CLOSED"), before="OPEN"), kept=-300)
@@ -256,13 +293,13 @@ class TestHistoryThatIsGone:
         still = Circuit("openai", "gpt-4.1", CircuitState.OPEN, "gateway", NOON - 60, True, NOON - 9 * DAY, (), "")
         events = circuit((-60, "OPEN"), (-50, "HALF_OPEN"), (-40, "OPEN"), before="HALF_OPEN")
         found = only(events, seen=view(circuits=[still]))
-        assert spans([found]) == [(-9 * DAY, 0)]
-        assert "open for 9d00h, so far; opened at least 2 times" in found.text
+        assert spans([found]) == [(-3591, 0)]
+        assert "since 2026-11-12 12:00 UTC; open for 9d00h, so far; opened at least 2 times" in found.text
 
     def test_the_present_outage_says_nothing_of_an_earlier_one(self) -> None:
         still = Circuit("openai", "gpt-4.1", CircuitState.OPEN, "gateway", NOON - 60, True, NOON - 60, (), "")
         events = circuit((-900, "CLOSED"), (-60, "OPEN"), before="OPEN")
-        assert spans(drawn(events, seen=view(circuits=[still]))) == [(-3600, -900), (-60, 0)]
+        assert spans(drawn(events, seen=view(circuits=[still]))) == [(-3591, -900), (-60, 0)]
 
     def test_an_id_does_not_depend_on_the_range(self) -> None:
         events = circuit((-600, "CLOSED"), before="OPEN")
@@ -300,13 +337,13 @@ class TestPoints:
         ("after", "colour"), [("healthy", "ok"), ("degraded", "pending"), ("down", "alerting"), ("unknown", "no_data")]
     )
     def test_a_change_of_status_is_a_point_in_its_colour(self, after: str, colour: str) -> None:
-        found = only([status(-600, "somehow", after)])
+        found = only([status(-600, "somehow", after)], "status")
         assert spans([found]) == [(-600, -600)]
         assert (found.title, found.text) == (f"openai: somehow → {after}", "1 of 4 circuits OPEN")
         assert (found.tags, found.new_state) == (("status", "openai", after), colour)
 
     def test_providers_that_come_and_go_are_points(self) -> None:
-        came, went = drawn([roster(-600, "absent", "present"), roster(-300, "present", "absent")])
+        came, went = drawn([roster(-600, "absent", "present"), roster(-300, "present", "absent")], "roster")
         assert (came.title, came.new_state, came.tags[0]) == ("openai appeared", "ok", "roster")
         assert (went.title, went.new_state) == ("openai vanished", "no_data")
 
@@ -324,8 +361,17 @@ class TestTheQuery:
     @pytest.mark.parametrize(
         ("query", "tags"),
         [
-            ("", ["circuit openai", "circuit groq", "status openai", "status groq", "roster mistral", "gateway"]),
-            ("  ", ["circuit openai", "circuit groq", "status openai", "status groq", "roster mistral", "gateway"]),
+            ("", ["circuit openai", "circuit groq", "gateway"]),
+            ("  ", ["circuit openai", "circuit groq", "gateway"]),
+            (" , ", ["circuit openai", "circuit groq", "gateway"]),
+            ("{}", ["circuit openai", "circuit groq", "gateway"]),
+            ("all", ["circuit openai", "circuit groq", "status openai", "status groq", "roster mistral", "gateway"]),
+            ('all{provider="groq"}', ["circuit groq", "status groq", "gateway"]),
+            ('all{kind="status",provider="groq"}', ["status groq"]),
+            (
+                'status{provider="groq"},all{provider="openai"}',
+                ["circuit openai", "status openai", "status groq", "gateway"],
+            ),
             ("circuit", ["circuit openai", "circuit groq"]),
             ("status", ["status openai", "status groq"]),
             ("roster", ["roster mistral"]),
@@ -360,8 +406,11 @@ class TestTheQuery:
         assert len(drawn(self.EVENTS, 'gateway{provider=~"openai"}')) == 1
 
     def test_a_variables_only_value_comes_without_escapes_and_matches_itself(self) -> None:
-        assert len(drawn(self.EVENTS, 'circuit{model=~"llama(3)+x"}')) == 1
-        assert [one.tags[1] for one in drawn(self.EVENTS, 'circuit{model!~"llama(3)+x"}')] == ["openai"]
+        def known(_label: str) -> list[str]:
+            return ["gpt-4.1", "llama(3)+x"]
+
+        assert len(drawn(self.EVENTS, 'circuit{model=~"llama(3)+x"}', known=known)) == 1
+        assert [one.tags[1] for one in drawn(self.EVENTS, 'circuit{model!~"llama(3)+x"}', known=known)] == ["openai"]
 
     @pytest.mark.parametrize(
         ("query", "says"),
@@ -390,56 +439,165 @@ class TestTheQuery:
             assert error.message.isprintable()
 
 
-def flaps(count: int, *, start: float = -11 * 3600, key: Key = GPT) -> list[Event]:
-    """Openings of ten seconds, a minute and a half apart."""
-    states = [(start + 90 * n + late, state) for n in range(count) for late, state in ((0, "OPEN"), (10, "CLOSED"))]
+def flaps(count: int, *, start: float = -11 * 3600, key: Key = GPT, every: float = 90) -> list[Event]:
+    """Openings of ten seconds, at equal intervals."""
+    states = [(start + every * n + late, state) for n in range(count) for late, state in ((0, "OPEN"), (10, "CLOSED"))]
     return circuit(*states, key=key)
 
 
-class TestManyEvents:
-    def test_hundreds_of_flaps_in_a_day_are_one_region_that_says_how_many(self) -> None:
-        found = only(flaps(214), start=-DAY)
-        assert spans([found]) == [(-11 * 3600, -11 * 3600 + 213 * 90 + 10)]
-        assert found.title == "openai / gpt-4.1: circuit opened 214 times"
-        assert "opened 214 times from 2026-11-21 01:00:00 UTC to 2026-11-21 06:19:30 UTC; open for 35m40s" in found.text
+class TestOutagesThatAreOneRegion:
+    @staticmethod
+    def of(model: str, *states: tuple[float, str], provider: str = "groq") -> list[Event]:
+        return circuit((-7000, "CLOSED"), *states, key=Key(provider, model), before="")
+
+    def test_overlapping_circuits_of_a_provider_are_one_region_that_names_them(self) -> None:
+        events = [
+            *self.of("llama", (-600, "OPEN"), (-480, "CLOSED")),
+            *self.of("qwen", (-600, "OPEN"), (-500, "CLOSED")),
+            *self.of("gemma", (-590, "OPEN"), (-460, "CLOSED")),
+        ]
+        found = only(events)
+        assert spans([found]) == [(-600, -460)]
+        assert found.title == "groq: 3 of 3 circuits OPEN"
+        assert found.text == (
+            "3 outages of 3 circuits: gemma, llama, qwen; why OPEN; open for 2m20s; closed: why CLOSED"
+        )
+        assert found.tags == ("circuit", "groq", "OPEN")
         assert found.new_state == "alerting"
 
-    def test_a_closer_look_shows_each_flap(self) -> None:
+    def test_circuits_of_other_providers_are_regions_of_their_own(self) -> None:
+        events = [*self.of("a", (-600, "OPEN")), *self.of("a", (-590, "OPEN"), provider="openai")]
+        assert [one.title for one in drawn(events)] == ["groq / a: circuit OPEN", "openai / a: circuit OPEN"]
+
+    def test_circuits_that_were_never_open_count_among_all_and_are_not_named(self) -> None:
+        events = [*self.of("a", (-600, "OPEN")), *self.of("b", (-590, "OPEN")), *self.of("calm")]
+        found = only(events)
+        assert found.title == "groq: 2 of 3 circuits OPEN"
+        assert "2 outages of 2 circuits: a, b;" in found.text
+
+    def test_the_title_counts_what_was_open_at_once(self) -> None:
+        events = [
+            *self.of("a", (-600, "OPEN"), (-500, "CLOSED")),
+            *self.of("b", (-520, "OPEN"), (-420, "CLOSED")),
+            *self.of("c", (-440, "OPEN"), (-400, "CLOSED")),
+        ]
+        found = only(events)
+        assert found.title == "groq: 2 of 3 circuits OPEN"
+        assert "3 outages of 3 circuits: a, b, c" in found.text
+        assert "2 of 3 circuits of groq open at worst" in found.text
+
+    def test_the_text_says_which_are_still_open_and_the_colour_is_that_of_now(self) -> None:
+        events = [
+            *self.of("a", (-600, "OPEN"), (-500, "CLOSED")),
+            *self.of("b", (-600, "OPEN"), (-20, "HALF_OPEN")),
+            *self.of("c", (-600, "OPEN"), (-10, "HALF_OPEN")),
+        ]
+        found = only(events)
+        assert found.title == "groq: 3 of 3 circuits OPEN"
+        assert "open for 10m00s, so far" in found.text
+        assert found.text.endswith("b still HALF_OPEN, c still HALF_OPEN")
+        assert (found.tags[-1], found.new_state) == ("HALF_OPEN", "pending")
+        worse = only([*events, Event(NOON - 5, "circuit", "groq", "c", "HALF_OPEN", "OPEN", "why OPEN")])
+        assert worse.text.endswith("b still HALF_OPEN, c still OPEN")
+        assert (worse.tags[-1], worse.new_state) == ("OPEN", "alerting")
+
+    def test_each_reason_is_told_once_and_of_many_the_first(self) -> None:
+        events = [
+            replace(event, reason=event.model) for n in range(5) for event in self.of(f"m{n}", (-600 + n, "OPEN"))
+        ]
+        assert "; m0; m1; m2 and 2 more reasons; open for" in only(events).text
+        same = [event for n in range(5) for event in self.of(f"m{n}", (-600 + n, "OPEN"))]
+        assert only(same).text.count("why OPEN") == 1
+
+    def test_of_many_models_the_first_are_named_and_the_others_counted(self) -> None:
+        events = [event for n in range(14) for event in self.of(f"m{n:02}", (-600, "OPEN"), (-500, "CLOSED"))]
+        assert (
+            "14 outages of 14 circuits: m00, m01, m02, m03, m04, m05, m06, m07, m08, m09 and 4 more;"
+            in only(events).text
+        )
+
+    def test_a_breaker_of_the_whole_provider_is_named_beside_those_of_its_models(self) -> None:
+        found = only([*self.of("a", (-600, "OPEN")), *self.of("", (-590, "OPEN"))])
+        assert found.title == "groq: 2 of 2 circuits OPEN"
+        assert "2 outages of 2 circuits: a, the whole provider's;" in found.text
+
+    def test_a_region_with_an_outage_of_unknown_beginning_lasted_at_least_as_long(self) -> None:
+        found = only([*circuit((-600, "OPEN"), before="", key=Key("groq", "a")), *self.of("b", (-590, "OPEN"))])
+        assert "open for at least 10m00s (it was so at first sight), so far" in found.text
+
+    def test_neighbours_closer_than_a_200th_of_the_range_are_one_and_say_how_many(self) -> None:
+        found = only(flaps(7, start=-3000, every=27))
+        assert spans([found]) == [(-3000, -3000 + 6 * 27 + 10)]
+        assert found.title == "openai / gpt-4.1: circuit OPEN"
+        assert found.text.startswith("7 outages; why OPEN; open for 1m10s in all; closed: why CLOSED;")
+        assert len(drawn(flaps(7, start=-3000, every=28))) == 7
+
+    def test_neighbours_of_a_provider_need_not_be_of_one_model(self) -> None:
+        found = only([*self.of("a", (-600, "OPEN"), (-500, "CLOSED")), *self.of("b", (-490, "OPEN"), (-400, "CLOSED"))])
+        assert found.title == "groq: 1 of 2 circuits OPEN"
+        assert "2 outages of 2 circuits: a, b; why OPEN; open for 3m10s in all" in found.text
+
+    def test_neighbouring_gateway_outages_are_one_region_too(self) -> None:
+        found = only(gateway((-600, "down"), (-550, "up"), (-540, "down"), (-500, "up")))
+        assert spans([found]) == [(-600, -500)]
+        assert found.text == "2 outages; why down; out for 1m30s in all; back: why up"
+
+    def test_a_region_that_began_before_the_range_says_since_when(self) -> None:
+        found = only(
+            [*self.of("a", (-4000, "OPEN"), (-3500, "CLOSED")), *self.of("b", (-3550, "OPEN"), (-3000, "CLOSED"))]
+        )
+        assert spans([found]) == [(-3591, -3000)]
+        assert "since 10:53 UTC; open for 16m40s" in found.text
+
+    def test_what_is_outside_the_range_is_no_part_of_a_region_that_reaches_into_it(self) -> None:
+        events = circuit((-620, "OPEN"), (-610, "CLOSED"), (-600, "OPEN"), (-500, "CLOSED"))
+        assert spans(drawn(events, start=-605)) == [(-600, -500)]
+
+    def test_ids_are_the_same_in_all_ranges_that_see_the_same_and_no_two_regions_share_one(self) -> None:
+        events = [*flaps(7, start=-3000, every=15), *self.of("a", (-2000, "OPEN")), *self.of("b", (-1990, "OPEN"))]
+        hour, other = drawn(events), drawn(events, start=-3300, end=-100)
+        assert [one.id for one in hour] == [one.id for one in other]
+        assert len({one.id for one in hour}) == 2
+
+    def test_only_what_the_query_picks_is_in_a_region(self) -> None:
+        events = [*self.of("a", (-600, "OPEN")), *self.of("b", (-590, "OPEN"))]
+        found = only(events, 'circuit{model="a"}')
+        assert found.title == "groq / a: circuit OPEN"
+        assert "2 of 2 circuits of groq open at worst" in found.text
+
+
+class TestManyEvents:
+    def test_more_regions_of_a_provider_than_can_be_told_apart_are_fewer_that_say_how_many(self) -> None:
+        found = only(flaps(MAX_REGIONS + 10, every=600), start=-DAY)
+        assert spans([found]) == [(-11 * 3600, -11 * 3600 + (MAX_REGIONS + 9) * 600 + 10)]
+        assert found.text.startswith("60 outages; why OPEN; open for 10m00s in all; closed: why CLOSED;")
+        assert len(drawn(flaps(MAX_REGIONS, every=600), start=-DAY)) == MAX_REGIONS
+
+    def test_a_closer_look_shows_each_outage(self) -> None:
         begin = -11 * 3600
         assert len(drawn(flaps(214), start=begin, end=begin + 3599)) == 40
 
-    def test_each_day_has_a_region_of_its_own(self) -> None:
-        found = drawn([*flaps(150, start=-11 * 3600 - DAY), *flaps(160)], start=-3 * DAY)
-        assert [one.title.split(" opened ")[1] for one in found] == ["150 times", "160 times"]
-        assert len({one.id for one in found}) == 2
-
-    def test_the_region_of_a_day_keeps_its_id_as_the_range_moves_on(self) -> None:
-        assert only(flaps(214), start=-DAY).id == only(flaps(214), start=-11 * 3600 + 900).id
+    def test_no_provider_has_more_regions_than_its_share_and_a_calm_one_keeps_its_own(self) -> None:
+        calm = [*flaps(2, start=-9000, key=Key("groq", "a"), every=300)]
+        found = drawn([*flaps(100, start=-10_800, every=100), *calm], start=-10_800)
+        assert [one.title for one in found].count("groq / a: circuit OPEN") == 2
+        assert sum(one.tags[1] == "openai" for one in found) <= MAX_REGIONS
 
     def test_a_flapping_circuit_that_is_open_now_lasts_until_now(self) -> None:
-        found = only([*flaps(150), *circuit((-60, "OPEN"))], start=-DAY)
-        assert found.end == NOON
-        assert "OPEN in the end" in found.text
-
-    def test_a_crowded_panel_condenses_earlier(self) -> None:
-        events = [event for model in range(13) for event in flaps(25, key=Key("openai", f"m{model:02}"))]
-        assert [one.title.split(" opened ")[1] for one in drawn(events, start=-DAY)] == ["25 times"] * 13
-        assert len(drawn(events, 'circuit{model=~"m0[0-4]"}', start=-DAY)) == 125
-
-    def test_other_events_crowd_a_panel_too(self) -> None:
-        others = [status(-3000 + n, "healthy", "down") for n in range(280)]
-        assert len(drawn([*flaps(25), *others], start=-DAY)) == 281
+        found = only([*flaps(7, start=-200, every=27), *circuit((-15, "OPEN"))])
+        assert spans([found]) == [(-200, 0)]
+        assert found.text.startswith("8 outages; why OPEN; open for 1m25s in all, so far;")
 
     def test_of_too_many_events_the_newest_are_shown_and_the_others_counted(self) -> None:
         events = [status(-3000 + n, "healthy", "down") for n in range(MAX_EVENTS + 234)]
-        first, *others = drawn(events)
+        first, *others = drawn(events, "status")
         assert first.title == "234 earlier events are not shown"
         assert first.start == NOON - 3000 + 233
         assert [one.start for one in others] == [NOON - 3000 + n for n in range(234, MAX_EVENTS + 234)]
 
     def test_what_still_lasts_is_among_the_newest(self) -> None:
         events = [status(-3000 + n, "healthy", "down") for n in range(MAX_EVENTS)]
-        found = drawn([*events, *circuit((-9000, "OPEN"))])
+        found = drawn([*events, *circuit((-9000, "OPEN"))], "all")
         assert found[0].tags[0] == "circuit"
         assert found[1].title == "1 earlier event is not shown"
 
@@ -459,13 +617,31 @@ class TestForAnyHistory:
             events = [replace(event, before=data.draw(STATES)) for event in events]
         found = drawn(events, start=start, end=end, seen=view(now), kept=kept)
         regions = spans(found)
-        assert all(begin <= finish <= min(end, now) and finish >= start for begin, finish in regions)
+        assert all(start <= begin <= finish <= min(end, now) for begin, finish in regions)
         assert all(before[1] < after[0] for before, after in pairwise(regions))
         assert len({one.id for one in found}) == len(found)
         for event in events:
             at = event.at - NOON
             if event.after in BAD and start <= at <= min(end, now):
-                assert any(begin <= at <= finish for begin, finish in regions)
+                assert any(begin - (end - start) / 400 <= at <= finish for begin, finish in regions)
+
+    @given(st.data())
+    def test_regions_of_a_provider_hold_the_openings_of_all_its_circuits_and_never_overlap(
+        self, data: st.DataObject
+    ) -> None:
+        a, b, now = data.draw(st.tuples(TIMES, TIMES, TIMES))
+        start, end = min(a, b), max(a, b)
+        circuits = [Key(provider, model) for provider in ("groq", "openai") for model in "ab"]
+        held = [event for key in circuits for event in circuit(*data.draw(WANDERINGS), key=key, before="")]
+        found = drawn(held, start=start, end=end, seen=view(now))
+        assert len({one.id for one in found}) == len(found)
+        for provider in ("groq", "openai"):
+            regions = spans([one for one in found if one.tags[1] == provider])
+            assert all(before[1] < after[0] for before, after in pairwise(regions))
+            for event in held:
+                at = event.at - NOON
+                if event.provider == provider and event.after in BAD and start <= at <= min(end, now):
+                    assert any(begin - (end - start) / 400 <= at <= finish for begin, finish in regions)
 
     @given(steps=WANDERINGS, a=TIMES, b=TIMES)
     def test_no_region_holds_a_time_at_which_the_circuit_was_seen_closed(

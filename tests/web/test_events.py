@@ -63,12 +63,12 @@ def test_without_a_range_it_is_the_last_day(site: Site) -> None:
 def test_names_are_no_markup_and_no_formula(empty: Site) -> None:
     empty.log.good(snapshot(T0 + 60, [verdict(EVIL)]), Event(T0 + 60, "status", EVIL, "", "healthy", "down", EVIL))
     for wanted in ("json", "rows", "csv"):
-        shown = empty.get(f"/annotations?format={wanted}").text
+        shown = empty.get(f"/annotations?query=all&format={wanted}").text
         assert "<" not in shown
         assert "&lt;img src=x onerror=alert(1)&gt;" in shown
-    _, line = csv.reader(io.StringIO(empty.get("/annotations?format=csv").text, newline=""), strict=True)
+    _, line = csv.reader(io.StringIO(empty.get("/annotations?query=all&format=csv").text, newline=""), strict=True)
     assert line[2].startswith("'=")
-    assert EVIL in empty.get("/annotations?format=text").text
+    assert EVIL in empty.get("/annotations?query=all&format=text").text
 
 
 @pytest.mark.parametrize(

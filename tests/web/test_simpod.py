@@ -254,16 +254,20 @@ class TestAnnotations:
         assert {event["newState"] for event in found} == {"alerting"}
 
     def test_they_are_the_events_that_simple_json_gets(self, site: Site) -> None:
-        events = post(site, "/annotations", {"annotation": {"query": ""}, **RANGE})
+        events = post(site, "/annotations", {"annotation": {"query": "all"}, **RANGE})
         for event in events:
             del event["annotation"], event["isRegion"]
             event["tags"] = ",".join(event["tags"])
-        found = drawn(site, anno(""))
+        found = drawn(site, anno("all"))
         assert found == [{key: event[key] for key in found[0]} for event in events]
         assert len(found) > 4
 
-    @pytest.mark.parametrize("target", [None, "", "select metric", "annotations"])
-    def test_without_a_query_everything_is_drawn(self, site: Site, target: object) -> None:
+    @pytest.mark.parametrize("target", [None, "", "select metric"])
+    def test_without_a_query_outages_are_drawn(self, site: Site, target: object) -> None:
+        assert drawn(site, anno(target)) == drawn(site, anno("circuit,gateway")) != []
+
+    @pytest.mark.parametrize("target", ["all", "annotations"])
+    def test_every_kind_has_a_name(self, site: Site, target: object) -> None:
         assert len(drawn(site, anno(target))) == len(drawn(site, anno("circuit,status,roster,gateway"))) > 4
 
     @pytest.mark.parametrize(
@@ -283,7 +287,7 @@ class TestAnnotations:
 
     def test_dashboard_filters_narrow_what_they_are_about(self, site: Site) -> None:
         chosen = [{"key": "provider", "operator": "=", "value": "groq"}]
-        found = drawn(site, anno("", filters=chosen))
+        found = drawn(site, anno("all", filters=chosen))
         assert {event["tags"].split(",")[0] for event in found} == {"circuit", "status", "gateway"}
         assert not any("openrouter" in event["tags"] for event in found)
 
