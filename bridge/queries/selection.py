@@ -22,14 +22,16 @@ _HINT = 'annotations are circuit, status, roster, gateway and all, each alone or
 
 
 class Selection:
-    """What an annotation query picks: kinds, each with a selector or without; ``DEFAULT`` when it is empty.
+    """What an annotation query picks: kinds, each with a selector or without.
 
+    One that is empty is ``DEFAULT``, or everything where a filter chooses the kinds.
     ``all`` and ``annotations`` stand for every kind. Raises TargetError for a query that cannot be read.
     """
 
     def __init__(self, query: str, filters: Sequence[Matcher] = (), known: Known = nothing) -> None:
         """``known`` gives the texts that exist of a label."""
-        self._picks = _read(query, known)
+        chosen = any(matcher.label == "kind" for matcher in filters)
+        self._picks = _read(query, known) or _read(ALL if chosen else DEFAULT, known)
         self._filters = filters
 
     @property
@@ -62,7 +64,7 @@ _LISTED_KINDS = re.compile(r"\{([a-z,\s]*)\}")
 
 
 def _read(query: str, known: Known) -> list[Target]:
-    """The kinds and selectors of a query, or those of ``DEFAULT`` if it names none."""
+    """The kinds and selectors of a query; none where it names none."""
     kinds_alone = _LISTED_KINDS.fullmatch(query.strip())
     picks: list[Target] = []
     for pick in parse_list(kinds_alone[1] if kinds_alone else query, known):
@@ -73,4 +75,4 @@ def _read(query: str, known: Known) -> list[Target]:
             did_you_mean = f"; did you mean {close!r}?" if close else ""
             raise TargetError(f"unknown kind of annotation {pick.metric[:80]!r}{did_you_mean}", _HINT)
         picks.append(pick)
-    return picks or list(parse_list(DEFAULT))
+    return picks

@@ -19,8 +19,8 @@ from bridge.model import Circuit, CircuitState, Event, Key, Learnt, ModelNumbers
 from bridge.policy import Policy
 from bridge.polling.loop import Poller
 from bridge.queries.annotations import MAX_EVENTS, MAX_REGIONS, Annotation, annotate
-from bridge.queries.selection import MAX_PICKS
-from bridge.queries.targets import MAX_TEXT_CHARACTERS, Known, TargetError, nothing
+from bridge.queries.selection import MAX_PICKS, Selection
+from bridge.queries.targets import MAX_TEXT_CHARACTERS, Known, TargetError, matcher, nothing
 from bridge.queries.timerange import TimeRange
 from bridge.queries.view import View
 from tests.history.events import EventLog, WholeLog
@@ -401,6 +401,10 @@ class TestTheQuery:
     )
     def test_a_query_picks_kinds_and_selectors(self, query: str, tags: list[str]) -> None:
         assert [" ".join(one.tags[:2]).removesuffix(" down") for one in drawn(self.EVENTS, query)] == tags
+
+    def test_a_filter_on_the_kind_chooses_among_all_where_the_query_names_none(self) -> None:
+        selection = Selection("", [matcher("kind", "=", "status")])
+        assert selection.kinds == {"status"}
 
     def test_a_gateway_outage_is_every_providers(self) -> None:
         assert len(drawn(self.EVENTS, 'gateway{provider=~"openai"}')) == 1
