@@ -87,7 +87,9 @@ class TestTable:
         starts = re.findall(r"recorded (\d+\.\d\d) s \(gateway asked after (\d+\.\d\d) s; CPU", done.stdout)
         assert len(starts) == 2, done.stdout
         assert all(0.1 < float(asked) < float(recorded) for recorded, asked in starts)
-        assert done.stdout.count("MiB (PSS of 4)") == 2, "gunicorn, two workers and the one that polls"
+        assert done.stdout.count("MiB (PSS of 5)") == 2, (
+            "gunicorn, two workers, the one that polls and one that stands by"
+        )
         assert processes_of(tmp_path) == []
         assert list(tmp_path.iterdir()) == []
 

@@ -235,7 +235,7 @@ class _Table:
 
     def cells(self, step: float) -> Places:
         """Which step each poll lies in: steps stay where they are, whatever range they are asked in."""
-        cells: Places = np.floor_divide(self.axis.times, step).astype(np.int64)
+        cells: Places = np.floor(self.axis.times / step).astype(np.int64)
         return cells
 
     def most_points(self, step: float) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -38,7 +39,7 @@ class Grid:
     @property
     def first(self) -> int:
         """The number of the first step: steps are counted from the epoch, so that they stay where they are."""
-        return int(self.now // self.step_seconds) - STEPS + 1
+        return math.floor(self.now / self.step_seconds) - STEPS + 1
 
     @property
     def range(self) -> TimeRange:
@@ -47,7 +48,7 @@ class Grid:
 
     def places(self, times: Floats) -> list[int]:
         """The steps that times fall into: 0 for the first one of the axis."""
-        places: list[int] = (np.floor_divide(times, self.step_seconds).astype(np.int64) - self.first).tolist()
+        places: list[int] = (np.floor(times / self.step_seconds).astype(np.int64) - self.first).tolist()
         return places
 
 
