@@ -1,5 +1,5 @@
 # make run    serve the bridge on http://localhost:5050 (with a demo gateway, unless GATEWAYZ_API_URL is set)
-# make check  lint, types, layers and unit tests: two minutes, for while one works
+# make check  lint, types, layers and unit tests: somewhat over a minute, for while one works
 # make test   everything that must hold before a commit: some minutes; JOBS is how many run at once (many only wait)
 # make lint   lint, types and layers alone
 # make bench  measure the bridge against its peers: ten minutes, a table, and whether every figure was reached
