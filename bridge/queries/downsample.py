@@ -148,9 +148,12 @@ def _stepped(table: _Table, step: float, most: int, rule: Rule) -> list[Points]:
         if over <= 0:
             break
         step *= 1 + max(1.0, over / 4) / most
+    fits = table.most_points(step) <= most  # else what is newest of it is given, which is no worst of anything
     shown = table.shown(step, rule)
     exaggerating = _exaggerating(table, shown, step, rule).tolist()
-    return [one._replace(exaggerates=its) for one, its in zip(table.points(shown, step), exaggerating, strict=True)]
+    return [
+        one._replace(exaggerates=its and fits) for one, its in zip(table.points(shown, step), exaggerating, strict=True)
+    ]
 
 
 def _exaggerating(table: _Table, shown: Places, step: float, rule: Rule) -> NDArray[np.bool_]:

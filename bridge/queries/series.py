@@ -19,7 +19,7 @@ from bridge.queries.catalog import STATUS_WORDS, Metric
 from bridge.queries.downsample import Axis, End, Points, Rule, Wanted, downsampled, in_steps
 from bridge.queries.older import Grid, Older, stacked
 from bridge.queries.severity import badness, fleet_badness
-from bridge.queries.targets import Matcher, Target, TargetError
+from bridge.queries.targets import Matcher, Target, TargetError, parse
 from bridge.queries.timerange import TimeRange
 from bridge.queries.view import View
 
@@ -219,6 +219,8 @@ class Recorded:
             now = np.array([list(closing.values())] * len(row)).reshape(len(row), len(closing))
             grid = stacked([grid, Grid(row, np.zeros(len(row)), list(closing), now)])
             missed = np.append(missed, np.full(len(row), np.inf))
+        if metric.level == "status" and grid.keys:
+            grid = _in_order_of_statuses(grid)
         labels = [dict(zip(metric.labels, key, strict=True)) for key in grid.keys]
         return Axis(grid.times, grid.intervals, missed), labels, grid.values
 
@@ -231,6 +233,8 @@ class Recorded:
             return {(): rounded(metric.name, view.age_seconds or 0.0)}
         if not view.stale or metric.name in OF_GATEWAY:
             return {}
+        if metric.level == "status":  # all of them choose a step's poll together
+            target, filters = parse(metric.name), ()
         series = current(view, metric, target, filters)
         return {tuple(one.labels[label] for label in metric.labels): float(one.values[0]) for one in series}
 
@@ -257,6 +261,15 @@ class Recorded:
         for first in range(0, len(chosen), size):
             points += downsampled(axis, values[chosen[first : first + size]], asked, rule, end)
         return points
+
+
+def _in_order_of_statuses(grid: Grid) -> Grid:
+    """All statuses, in the order that ``fleet_badness`` takes them in; one that nothing tells of is not known."""
+    keys = [(word,) for word in STATUS_WORDS.values()]
+    values = np.full((len(grid.times), len(keys)), np.nan)
+    for column, key in enumerate(grid.keys):
+        values[:, keys.index((key[0],))] = grid.values[:, column]
+    return Grid(grid.times, grid.intervals, keys, values)
 
 
 def rule_of(metric: Metric) -> Rule:

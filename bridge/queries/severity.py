@@ -32,7 +32,7 @@ def fleet_badness(counts: Floats) -> Floats:
 
     ``counts`` has shape (statuses, polls), in the statuses' order.
     """
-    unknown, healthy, degraded, down = counts
+    unknown, healthy, degraded, down = np.nan_to_num(counts)
     most = 1.0 + float(np.nanmax(unknown + healthy + degraded + down, initial=0.0))
     turned: Floats = -healthy * most * most + down * most + degraded
-    return turned
+    return np.where(np.isnan(counts).all(axis=0), np.nan, turned)

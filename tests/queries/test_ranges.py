@@ -147,6 +147,30 @@ class TestSteps:
         assert len({tuple(one.times.tolist()) for one in series}) == 1
         assert {sum(values) for values in zip(*[one.values.tolist() for one in series], strict=True)} == {7.0}
 
+    def test_the_fleets_worst_polls_are_the_same_once_the_data_is_stale_and_of_each_status_alone(self) -> None:
+        log = Log()
+        for number in range(1_000):
+            down = number == 500
+            log.add_many(
+                T0 + 15 * number, [Status.DOWN if down and place < 3 else Status.HEALTHY for place in range(5)]
+            )
+        last = T0 + 999 * 15
+        for end in (last + 1, last + 600):
+            more: dict[str, Any] = {"start": T0, "end": end, "max_points": 20}
+            by_status = {one.labels["status"]: one.points for one in asked(log, "fleet_providers", **more)}
+            assert list(by_status) == ["unknown", "healthy", "degraded", "down"]
+            assert min(value for value, _ in by_status["healthy"][:-1] if value is not None) == 2
+            assert max(value for value, _ in by_status["down"] if value is not None) == 3
+            [alone] = asked(log, "fleet_providers", target='fleet_providers{status="down"}', **more)
+            assert alone.points == by_status["down"]
+
+    def test_one_point_is_the_worst_of_nothing(self) -> None:
+        log = Log()
+        for number in range(1_000):
+            log.add(T0 + 15 * number, health_score=90.0, circuit_breaker_state=float(number % 2))
+        [state] = asked(log, STATE, max_points=1, end=T0 + 14_986)
+        assert (len(state.points), state.notice) == (1, "")
+
     def test_a_brief_unknown_never_stands_for_a_step(self) -> None:
         log = Log()
         for number in range(1_000):
