@@ -70,7 +70,7 @@ def assess(memory: Memory, signals: Signals, moment: Moment, policy: Policy) -> 
         at=at,
         verdicts=tuple(verdicts),
         circuits=shown,
-        models=models.numbers(shown, unseen, measured.of_models, policy),
+        models=models.numbers(present, shown, unseen, measured.of_models, policy),
         fleet=_fleet(verdicts, shown, measured),
         dialects=signals.dialects,
         samples=signals.samples,

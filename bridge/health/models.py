@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from bridge.health import score
 from bridge.health.rounding import rounded
@@ -12,9 +12,16 @@ from bridge.policy import Policy
 
 
 def numbers(
-    shown: Sequence[Circuit], unseen: Mapping[Key, CircuitState], measured: OfModels, policy: Policy
+    present: Collection[str],
+    shown: Sequence[Circuit],
+    unseen: Mapping[Key, CircuitState],
+    measured: OfModels,
+    policy: Policy,
 ) -> ModelNumbers:
-    """The numbers of all models that have a circuit or counters. ``unseen`` as in ``verdict.Case``."""
+    """The numbers of all models that have a circuit or counters, of providers that are ``present``.
+
+    ``unseen`` as in ``verdict.Case``.
+    """
     reported = {it.key: unseen.get(it.key, it.state) for it in shown if it.source == "gateway"}
     models = {it.key for it in shown if it.model} | set(measured.counted) | set(measured.latency_p95_seconds)
     statuses = {}
@@ -30,5 +37,8 @@ def numbers(
         "model_latency_p95_seconds": measured.latency_p95_seconds,
     }
     return ModelNumbers.from_values(
-        {metric: {key: rounded(metric, value) for key, value in its.items()} for metric, its in exact.items()}
+        {
+            metric: {key: rounded(metric, value) for key, value in its.items() if key.provider in present}
+            for metric, its in exact.items()
+        }
     )

@@ -113,3 +113,14 @@ def test_a_line_that_is_missing_in_one_poll_makes_no_model_better_than_it_was() 
     for circuits in ({"groq/a": "OPEN", "xai/b": "CLOSED"}, {"xai/b": "CLOSED"}):
         bridge.poll(says(circuits=circuits))
         assert model(bridge)["model_status"] == DOWN
+
+
+def test_the_models_of_a_provider_that_is_gone_are_gone_with_it() -> None:
+    bridge = Bridge()
+    for n in range(10):
+        bridge.poll(says(requests={"groq/a": 100 + 4 * n, "openai/b": 4 * n}, failures={"groq/a": 0, "openai/b": 0}))
+    for n in range(10, 14):
+        bridge.poll(says(requests={"openai/b": 4 * n}, failures={"openai/b": 0}))
+    assert "groq" not in [verdict.provider for verdict in bridge.snapshot.verdicts]
+    assert set(model(bridge, "groq/a").values()) == {None}
+    assert model(bridge, "openai/b")["model_request_rate"] is not None
