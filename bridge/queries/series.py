@@ -344,5 +344,5 @@ def _current_of_fleet(view: View, name: str) -> float | None:
     if name == "gateway_data_age_seconds":
         return view.age_seconds
     if name == "gateway_poll_seconds":
-        return view.poll.seconds if view.poll and view.gateway_up is not None else None
+        return rounded(name, view.poll.seconds) if view.poll and view.gateway_up is not None else None
     return None if view.stale or view.snapshot is None else view.snapshot.fleet[name]

@@ -12,7 +12,8 @@ CONTENT_TYPE = "text/csv; charset=utf-8"
 LINE_END = "\r\n"
 
 _FORMULA = re.compile(
-    r"[\s\x00-\x1f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\"']*[=+\-@＝＋－＠﹦﹢﹣﹫−]|[\t\r\n]"
+    r"[\s\x00-\x1f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\"']*[=+\-@＝＋－＠﹦﹢﹣﹫−]"
+    r"|[ \x00\u200b\ufeff\"']*[\t\r\n]"
 )
 """Blanks, quotes and what cannot be seen are skipped by some spreadsheets before they look for a formula."""
 _QUOTED = re.compile(r"[\",\r\n;\t]|\A\s|\s\Z")

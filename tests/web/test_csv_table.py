@@ -6,7 +6,7 @@ import csv
 import io
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bridge.web import csv_table
@@ -62,6 +62,7 @@ def test_what_is_not_known_is_empty_and_never_a_word() -> None:
 
 
 @given(st.lists(st.lists(TEXTS, min_size=2, max_size=2)))
+@example([["", '"\r']])
 def test_no_text_is_lost_runs_or_shifts_another_cell(rows: list[list[str]]) -> None:
     header, *lines = read(csv_table.written(["a", "b"], [csv_table.line(row) for row in rows]))
     assert header == ["a", "b"]
