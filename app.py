@@ -6,14 +6,14 @@ import os
 import sqlite3
 import sys
 
-from bridge.configuration import configured
+from bridge.configuration import configured_once
 from bridge.settings import ConfigurationError
 
 BOOT_ERROR = 3
 """What tells gunicorn that a worker started anew would fare no better."""
 
 try:
-    settings = configured(os.environ)
+    settings = configured_once()
 except ConfigurationError as error:
     sys.exit(f"The bridge cannot start. Wrong in its environment:\n\n{error}\n")
 

@@ -29,7 +29,7 @@ _metrics_dir.mkdir(parents=True, exist_ok=True)
 
 import bridge.application  # noqa: E402, F401 (once, and not in each worker)
 from bridge import logs  # noqa: E402
-from bridge.configuration import configured  # noqa: E402
+from bridge.configuration import configured_once  # noqa: E402
 from bridge.polling import child  # noqa: E402
 from bridge.settings import ConfigurationError  # noqa: E402
 from bridge.web import errors, worker_files  # noqa: E402
@@ -121,7 +121,7 @@ def _remove_metrics_dir() -> None:
 
 
 try:
-    _settings = configured(os.environ)
+    _settings = configured_once()
 except ConfigurationError as error:
     _remove_metrics_dir()
     sys.exit(f"The bridge cannot start. Wrong in its environment:\n\n{error}\n")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from functools import cache
 
 from bridge.gateway import dialect_file
 from bridge.settings import ConfigurationError, Settings, load
@@ -20,3 +22,13 @@ def configured(environ: Mapping[str, str]) -> Settings:
     except dialect_file.DialectError as error:
         raise ConfigurationError([f"GATEWAY_DIALECT={settings.dialect!r}: {error}"]) from None
     return settings
+
+
+@cache
+def configured_once() -> Settings:
+    """The settings of this process's own environment, and of those it was forked from, checked once.
+
+    So a worker that is started later goes on with what gunicorn was started with, whatever has become of a file since.
+    Raises ConfigurationError.
+    """
+    return configured(os.environ)  # noqa: TID251 (of the process, as the cache is)
