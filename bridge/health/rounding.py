@@ -68,3 +68,8 @@ def rounded(metric: str, value: float | None) -> float | None:
     if whole is not None and shown == whole and value < whole:
         return round(whole - 10.0**-digits, digits)
     return shown
+
+
+def rounded_seconds(value: float) -> float:
+    """A length of time as it is shown, in seconds."""
+    return rounded("gateway_data_age_seconds", value)

@@ -144,11 +144,11 @@ def in_steps(axis: Axis, values: Floats, step: float, rule: Rule, end: float) ->
 def _stepped(table: _Table, step: float, most: int, rule: Rule) -> list[Points]:
     """The worst of the shortest steps, at least ``step`` long, with which everything fits."""
     for _ in range(MOST_TRIES):
-        over = table.most_points(step) - most
+        over = table.most_points(step, rule) - most
         if over <= 0:
             break
-        step *= 1 + max(1.0, over / 4) / most
-    fits = table.most_points(step) <= most  # else what is newest of it is given, which is no worst of anything
+        step *= 1 + over / (4 * most)
+    fits = table.most_points(step, rule) <= most  # else what is newest of it is given, which is no worst of anything
     shown = table.shown(step, rule)
     exaggerating = _exaggerating(table, shown, step, rule).tolist()
     return [
@@ -241,14 +241,14 @@ class _Table:
         cells: Places = np.floor(self.axis.times / step).astype(np.int64)
         return cells
 
-    def most_points(self, step: float) -> int:
-        """How many points a series has at most in steps of this length."""
+    def most_points(self, step: float, rule: Rule) -> int:
+        """How many points a series has at most in steps of this length, the one that closes it included."""
         cells = self.cells(step)
         steps = 1 + int(np.count_nonzero(np.diff(cells)))
         breaks = np.zeros(len(self.values), dtype=np.int64)
         for some in (self.holes.drawn(step), self.tail.drawn(step)):
             breaks += np.bincount(some.after // self.count, minlength=len(breaks))
-        return steps + int(breaks.max(initial=0)) + 1
+        return steps + int(breaks.max(initial=0)) + (rule.badness is not None)
 
     def changes(self, step: float) -> Places:
         """Where states change: each series' first point, and both sides of every change and drawn hole."""

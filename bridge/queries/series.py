@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import numpy as np
@@ -110,12 +110,14 @@ class Recorded:
     @property
     def reaches_now(self) -> bool:
         """Whether what holds now closes the series."""
-        return self._span.end >= self._view.now - self._view.stale_after_seconds
+        view = self._view
+        return self._span.start <= view.now <= self._span.end + view.stale_after_seconds
 
     def extent(self) -> tuple[float, ...]:
         """What decides the answers from it: which polls it holds, what is asked of others, and how it is stepped."""
         times = self.columns.times
-        ends = (float(times[0]), float(times[-1])) if len(times) else ()
+        without: tuple[float, ...] = () if self._view.latest is None else (self._view.latest.poll_id,)
+        ends = (float(times[0]), float(times[-1])) if len(times) else without  # whose last one closes it
         older = (self._older.start_ms, self._older.end_ms) if self._older else ()
         where = () if self.reaches_now else (self._span.start, self._span.end)
         return *ends, len(times), round(self._span.end - self._span.start, 3), *where, *older
@@ -211,32 +213,38 @@ class Recorded:
     def _with_now(
         self, metric: Metric, target: Target, filters: Sequence[Matcher], grid: Grid, missed: Floats
     ) -> tuple[Axis, Sequence[Labels], Floats]:
-        """With what closes a range that reaches now where no poll does: who is unknown now, and the age of the data."""
-        closing = self._closing(metric, target, filters)
-        at = self._end
-        if closing and (not len(grid.times) or grid.times[-1] < at):
-            row = np.array([at]) if metric.name in CLOSED_NOW else np.empty(0)
-            now = np.array([list(closing.values())] * len(row)).reshape(len(row), len(closing))
-            grid = stacked([grid, Grid(row, np.zeros(len(row)), list(closing), now)])
+        """With what closes a range that reaches now where no poll of it does.
+
+        That is the last good poll's point of a range without polls, who is unknown of stale data, and the data's age.
+        """
+        closing = self._closing(metric, target, filters, without_polls=not len(grid.times))
+        if closing and (not len(grid.times) or grid.times[-1] < closing[0].times[0]):
+            is_point = metric.name in CLOSED_NOW or not self._view.stale
+            row = closing[0].times if is_point else np.empty(0)
+            now = np.array([[float(one.values[0]) for one in closing]] * len(row)).reshape(len(row), len(closing))
+            keys = [tuple(one.labels[label] for label in metric.labels) for one in closing]
+            grid = stacked([grid, Grid(row, np.zeros(len(row)), keys, now)])
             missed = np.append(missed, np.full(len(row), np.inf))
         if metric.level == "status" and grid.keys:
             grid = _in_order_of_statuses(grid)
         labels = [dict(zip(metric.labels, key, strict=True)) for key in grid.keys]
         return Axis(grid.times, grid.intervals, missed), labels, grid.values
 
-    def _closing(self, metric: Metric, target: Target, filters: Sequence[Matcher]) -> dict[tuple[str, ...], float]:
-        """What each series is in the range's end, where no poll says that; NaN for what is not known then."""
+    def _closing(
+        self, metric: Metric, target: Target, filters: Sequence[Matcher], *, without_polls: bool
+    ) -> list[Series]:
+        """Each series as it is in the range's end, a point each, where no poll of the range says that."""
         view = self._view
-        if not self.reaches_now or view.snapshot is None:
-            return {}
-        if metric.name == "gateway_data_age_seconds":
-            return {(): rounded(metric.name, view.age_seconds or 0.0)}
-        if not view.stale or metric.name in OF_GATEWAY:
-            return {}
+        if not self.reaches_now:
+            return []
         if metric.level == "status":  # all of them choose a step's poll together
             target, filters = parse(metric.name), ()
-        series = current(view, metric, target, filters)
-        return {tuple(one.labels[label] for label in metric.labels): float(one.values[0]) for one in series}
+        found = current(view, metric, target, filters)
+        if metric.name == "gateway_data_age_seconds":
+            return [replace(one, times=np.array([self._end])) for one in found if view.age_seconds is not None]
+        if view.stale and metric.name not in OF_GATEWAY:
+            return [replace(one, times=np.array([self._end])) for one in found]
+        return [one for one in found if without_polls and one.times[0] <= self._end]
 
     def _ending(self, metric: Metric) -> End:
         view = self._view

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from bridge.health.rounding import rounded_seconds
 from bridge.model import Circuit, CircuitState, Event, Verdict
 from bridge.queries.annotations import Annotation
 from bridge.queries.catalog import CIRCUIT_WORDS, STATUS_WORDS, Metric
@@ -195,7 +196,7 @@ def _circuit_row(view: View, circuit: Circuit) -> list[Cell]:
         circuit.model or "(whole provider)",
         _state_word(view, circuit),
         milliseconds(circuit.since) if known else None,
-        round(view.now - circuit.since, 3) if known else None,
+        rounded_seconds(view.now - circuit.since) if known else None,
         milliseconds(circuit.first_opened) if known and circuit.first_opened is not None else None,
         len(circuit.opens),
         circuit.source,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from bridge.clock import passed
+from bridge.health.rounding import rounded
 from bridge.history.store import Latest
 from bridge.model import Circuit, CircuitState, Poll, Reading, Snapshot, Status, Verdict
 
@@ -33,7 +34,12 @@ class View:
 
     @property
     def age_seconds(self) -> float | None:
-        """Age of the last good poll; None when there never was one."""
+        """Age of the last good poll, rounded to what is shown; None when there never was one."""
+        return rounded("gateway_data_age_seconds", self._age)
+
+    @property
+    def _age(self) -> float | None:
+        """The same, to the millisecond."""
         latest = self.latest
         if latest is None or latest.snapshot is None:
             return None
@@ -42,7 +48,7 @@ class View:
     @property
     def stale(self) -> bool:
         """True when there is no good poll that still counts as now."""
-        age = self.age_seconds
+        age = self._age
         return age is None or age > self.stale_after_seconds or self._clock_set_back
 
     @property

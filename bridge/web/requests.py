@@ -238,8 +238,8 @@ def _steps(max_points: object, interval_ms: object) -> Steps:
 def filters(body: Mapping[str, Any], known: Known) -> tuple[list[Matcher], list[str]]:
     """Ad-hoc filters, as Simple JSON (``adhocFilters``) and simPod (``filters``) send them, and which are left out.
 
-    Grafana offers operators that labels do not have (``<``), and sends a filter with every query of a datasource: one
-    such must not fail them all. Raises ApiError or TargetError for what is wrong beyond that.
+    Grafana offers operators that labels do not have (``<``) and any text for a regular expression, and sends a filter
+    with every query of a datasource: one that is wrong must not fail them all. Raises ApiError for too many.
     """
     found: list[Matcher] = []
     left_out: list[str] = []
@@ -253,25 +253,29 @@ def filters(body: Mapping[str, Any], known: Known) -> tuple[list[Matcher], list[
         for entry in entries:
             if not (isinstance(entry, dict) and isinstance(entry.get("key"), str) and entry["key"]):
                 continue
-            one = _filter(entry, known)
-            if one is None:
-                told = f"labels have no operator {shown(entry['operator'])}, use = != =~ or !~"
-                left_out.append(f"the filter on {shown(entry['key'])} is left out: {told}")
-                continue
-            characters += regex_characters(one.op, one.value)
-            if characters > MAX_REGEX_CHARACTERS:
-                raise regex_too_long()
-            found.append(one)
+            try:
+                one = _filter(entry, known)
+                characters += (its := regex_characters(one.op, one.value))
+                if characters > MAX_REGEX_CHARACTERS:
+                    characters -= its
+                    raise regex_too_long()
+            except TargetError as error:
+                left_out.append(f"the filter on {shown(entry['key'])} is left out: {error.message}; {error.hint}")
+            else:
+                found.append(one)
     return found, left_out
 
 
-def _filter(entry: Mapping[str, Any], known: Known) -> Matcher | None:
-    """One filter; None for one whose operator labels do not have."""
-    operator, values = entry.get("operator", "="), entry.get("values")
+def _filter(entry: Mapping[str, Any], known: Known) -> Matcher:
+    """One filter. Raises TargetError for one that cannot be used."""
+    operator, values, value = entry.get("operator", "="), entry.get("values"), entry.get("value", "")
     if operator in ("=|", "!=|") and isinstance(values, list):
         any_of = listed(value for value in values if isinstance(value, str))
         return matcher(entry["key"], "=~" if operator == "=|" else "!~", any_of)
-    value = entry.get("value", "")
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = str(value)
     if not isinstance(operator, str) or not isinstance(value, str):
-        raise TargetError(f"the filter on {entry['key'][:80]!r} is not made of texts", "use = != =~ or !~ and a text")
-    return matcher(entry["key"], operator, value, known) if operator in OPERATORS else None
+        raise TargetError("it is not made of texts", "use = != =~ or !~ and a text")
+    if operator not in OPERATORS:
+        raise TargetError(f"labels have no operator {shown(operator)}", "use = != =~ or !~")
+    return matcher(entry["key"], operator, value, known)

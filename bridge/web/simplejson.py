@@ -9,7 +9,6 @@ from bridge.queries import answer as answers
 from bridge.queries import cache
 from bridge.queries.search import TAG_KEYS, search
 from bridge.queries.series import Recorded
-from bridge.queries.targets import TargetError
 from bridge.queries.view import View
 from bridge.web import compression, formats, ready, requests, rows, text
 from bridge.web.errors import ApiError
@@ -97,6 +96,6 @@ def tag_values() -> Response:
         chosen, _ = requests.filters(body, vocabulary.known)
         others = [one for one in chosen if one.label != key]
         found = vocabulary.values(key, others) if isinstance(key, str) else []
-    except (ApiError, TargetError):
+    except ApiError:
         found = []
     return formats.json_response([{"text": value} for value in found])

@@ -78,6 +78,28 @@ class TestTheEnd:
         log = scored(90, 80, None, None, None)
         assert points(log, SCORE, end=T0 + 61) == [(90, 0), (80, 15), (None, 30), (None, 60)]
 
+    def test_a_range_shorter_than_an_interval_shows_the_last_good_poll(self) -> None:
+        log = scored(90, 80)
+        more: dict[str, Any] = {"start": T0 + 17, "end": T0 + 22}
+        assert points(log, SCORE, **more) == [(80, 15)]
+        assert points(log, STATUS, **more) == [(1, 15)]
+        assert points(log, "gateway_up", **more) == [(1, 15)]
+        assert points(log, "gateway_data_age_seconds", **more) == [(7, 22)]
+        of_status = {one.labels["status"]: one.points for one in asked(log, "fleet_providers", **more)}
+        assert of_status["healthy"] == [(1.0, T0 + 15)]
+        assert of_status["down"] == [(0.0, T0 + 15)]
+        failed = scored(90, 80, "failed")
+        more = {"start": T0 + 31, "end": T0 + 35}
+        assert points(failed, SCORE, **more) == [(80, 15)]
+        assert points(failed, "gateway_up", **more) == [(0, 30)]
+        assert asked(log, SCORE, start=T0 + 1, end=T0 + 2, now=T0 + 16) == [], "not what came after it"
+
+    def test_a_bridge_that_never_read_anything_knows_nothing_of_the_fleet(self) -> None:
+        log = scored("failed", "failed", "failed", "failed")
+        assert points(log, "fleet_health_score", end=T0 + 50) == [(None, 0), (None, 50)]
+        assert asked(log, SCORE, end=T0 + 50) == []
+        assert asked(log, "gateway_data_age_seconds", end=T0 + 50)[0].points[-1][0] is None
+
 
 class TestHoles:
     def test_a_single_missed_poll_is_drawn_where_all_points_are_given_and_not_in_steps(self) -> None:
@@ -109,6 +131,15 @@ class TestHoles:
 
 
 class TestSteps:
+    @pytest.mark.parametrize("name", [SCORE, "provider_request_rate"])
+    @pytest.mark.parametrize("most", [2, 3, 7, 20, 97])
+    def test_as_many_points_are_given_as_were_asked_for(self, name: str, most: int) -> None:
+        log = Log()
+        for number in range(997):
+            log.add(T0 + 15.0 * number, health_score=90.0 - number % 5, request_rate=float(number))
+        log.add(T0 + 15.0 * 997, health_score=95.0, request_rate=3.0)
+        assert len(points(log, name, max_points=most, end=T0 + 997 * 15 + 1)) == most
+
     def test_all_points_are_given_where_they_fit_whatever_the_interval_says(self) -> None:
         log = scored(*[float(number) for number in range(100)])
         found = points(log, SCORE, max_points=100, interval=3600.0, end=T0 + 99 * 15 + 1)

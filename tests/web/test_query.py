@@ -317,10 +317,38 @@ class TestFilters:
                     assert 'the filter on "provider" is left out' in notice["text"]
                 assert not any("meta" in entry for entry in site.query("gateway_up", **{name: chosen[1:]}, **span))
 
+    @pytest.mark.parametrize(
+        ("value", "said"),
+        [
+            ("(", "not a regular expression"),
+            ("a" * 3000 + ".*", "too long"),
+            (None, "not made of texts"),
+            (["groq"], "not made of texts"),
+            (True, "not made of texts"),
+        ],
+    )
+    def test_one_whose_value_cannot_be_used_is_left_out_and_told(self, site: Site, value: object, said: str) -> None:
+        chosen = [
+            {"key": "provider", "operator": "=~", "value": value},
+            {"key": "provider", "operator": "=", "value": "groq"},
+        ]
+        [entry] = site.query("provider_health_score", filters=chosen, **RANGE)
+        assert entry["tags"] == {"provider": "groq"}
+        [notice] = entry["meta"]["notices"]
+        assert 'the filter on "provider" is left out' in notice["text"]
+        assert said in notice["text"]
+
+    def test_a_number_is_taken_for_its_text(self, site: Site) -> None:
+        chosen = [{"key": "provider", "operator": "!=", "value": 5}]
+        entries = site.query("provider_health_score", filters=chosen)
+        assert len(entries) == 3
+        assert not any("meta" in entry for entry in entries)
+
     def test_one_on_a_label_that_nothing_has_is_left_out_and_told(self, site: Site) -> None:
-        chosen = [{"key": "region", "operator": "=", "value": "eu"}]
-        for entry in site.query("provider_health_score", "providers", filters=chosen, **RANGE):
-            assert 'the filter on "region" is left out' in entry["meta"]["notices"][0]["text"]
+        for key in ("region", "a b"):
+            chosen = [{"key": key, "operator": "=", "value": "eu"}]
+            for entry in site.query("provider_health_score", "providers", filters=chosen, **RANGE):
+                assert f'the filter on "{key}" is left out' in entry["meta"]["notices"][0]["text"]
 
     def test_filters_leave_the_fleet_alone(self, site: Site) -> None:
         chosen = [{"key": "provider", "operator": "=", "value": "groq"}]

@@ -461,9 +461,9 @@ class TestItsCost:
         for number in range(1, 6):
             site.app.extensions["bridge"].trends._key = ()  # as after another poll
             site.now = made.end + 1 + number / 10
-            began = time.perf_counter()
+            began = time.thread_time()
             response = site.get("/", **{"Accept": BROWSER, "Accept-Encoding": "gzip"})
-            spent.append(time.perf_counter() - began)
+            spent.append(time.thread_time() - began)
             assert response.status_code == 200
         assert min(spent) < seconds, spent
         weight = len(gzip.decompress(response.get_data()))
