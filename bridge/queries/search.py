@@ -14,6 +14,7 @@ from bridge.queries.vocabulary import Vocabulary
 TAG_KEYS = ("provider", "model", "status")
 VARIABLES = {"providers": "provider", "models": "model"}
 """Variable queries, and the label whose values they ask for."""
+_WORST = re.compile(r"(worst\(\s*[0-9]+\s*,\s*)([^\s].*)", re.DOTALL)
 _LABEL = re.compile(r"[a-zA-Z_]*")
 _OPEN_VALUE = re.compile(
     r"""(?P<head>.*)(?P<mark>[{,])(?P<asked>\s*(?P<label>[a-z]+)\s*(?:=~|!~|!=|=)\s*)["'](?P<typed>.*)""", re.DOTALL
@@ -26,13 +27,15 @@ def search(vocabulary: Vocabulary, text: str, filters: Sequence[Matcher] = ()) -
 
     Variable queries: ``providers``, ``models``, ``models{provider="openai"}``, ``metrics``, ``label_values(provider)``,
     ``label_values(metric{…}, provider)``. ``filters`` narrow the values of labels. What ends in ``{provider="ope`` is
-    completed. Raises TargetError for a query that is complete but wrong.
+    completed, in ``worst(5, …`` too. Raises TargetError for a query that is complete but wrong.
     """
     text = text.strip()
     if text == "metrics":
         return list(METRICS)
     if text in VARIABLES:
         return vocabulary.values(VARIABLES[text], filters)
+    if (inside := _WORST.fullmatch(text)) and not text.endswith(")"):
+        return [f"{inside[1]}{one})" for one in search(vocabulary, inside[2], filters)]
     if text.startswith("label_values(") and text.endswith(")"):
         return _label_values(vocabulary, text.removeprefix("label_values(")[:-1], filters)
     if "{" not in text:

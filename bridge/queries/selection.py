@@ -9,6 +9,8 @@ from bridge.model import Key
 from bridge.queries.targets import Known, Matcher, Target, TargetError, nearest, nothing, parse_list
 
 KINDS = ("circuit", "status", "roster", "gateway")
+LABELS = {"circuit": ("provider", "model"), "status": ("provider",), "roster": ("provider",)}
+"""What a selector may go by; of the others by all there is."""
 EVERY_KIND = "annotations"
 """As a target is written: ``annotations{kind="circuit"}``."""
 ALL = "all"
@@ -74,5 +76,9 @@ def _read(query: str, known: Known) -> list[Target]:
             close = nearest(pick.metric, (*KINDS, ALL))
             did_you_mean = f"; did you mean {close!r}?" if close else ""
             raise TargetError(f"unknown kind of annotation {pick.metric[:80]!r}{did_you_mean}", _HINT)
+        has = LABELS.get(pick.metric, ("kind", "provider", "model"))
+        for one in pick.matchers:
+            if one.label not in has:
+                raise TargetError(f"{pick.metric} has no label {one.label[:80]!r}; it has {', '.join(has)}", _HINT)
         picks.append(pick)
     return picks

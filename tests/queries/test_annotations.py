@@ -427,6 +427,10 @@ class TestTheQuery:
             ('{provider="x"}', "a metric name is missing"),
             ("circuit," * (MAX_PICKS + 1), f"at most {MAX_PICKS} kinds"),
             ("x" * (MAX_TEXT_CHARACTERS + 1), "too long"),
+            ('circuit{prov="x"}', "circuit has no label 'prov'; it has provider, model"),
+            ('circuit{kind="status"}', "circuit has no label 'kind'"),
+            ('status{status="down"}', "status has no label 'status'"),
+            ('annotations{state="OPEN"}', "annotations has no label 'state'"),
         ],
     )
     def test_a_query_that_cannot_be_read_says_why(self, query: str, says: str) -> None:

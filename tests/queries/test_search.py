@@ -131,6 +131,7 @@ def test_a_query_that_is_complete_but_wrong_says_what_is_wrong(vocabulary: Vocab
         ('model_error_rate{provider="openai",model="o3', ["openai/o3"]),
         ('circuits{state="HALF', ["HALF_OPEN"]),
         ('models{provider="gr', ["groq"]),
+        ('worst(5, provider_health_score{provider="gr', ["groq"]),
     ],
 )
 def test_a_value_that_is_being_typed_is_completed(vocabulary: Vocabulary, typed: str, completed: list[str]) -> None:
