@@ -50,7 +50,7 @@ def test_one_whose_leader_is_killed_ends_at_once_even_in_the_middle_of_a_poll(
     asked = len(gateway.asked_at)
     wait_until(lambda: len(gateway.asked_at) > asked, "a poll that hangs")
     os.kill(polled.leader(), signal.SIGKILL)
-    wait_until(lambda: gone(first), "the leader's child has ended", 1.0)
+    wait_until(lambda: gone(first), "the leader's child has ended", 5.0)
     assert polling(polled, 2) != first
 
 
@@ -60,9 +60,9 @@ def test_none_is_left_when_the_service_ends(polled: Service, sent: signal.Signal
     began = time.monotonic()
     assert polled.process is not None
     os.killpg(polled.process.pid, sent)  # as Ctrl-C in a terminal does: the whole group
-    assert polled.process.wait(10) == 0
-    wait_until(lambda: gone(child), "the polling process has ended", 1.0)
-    assert time.monotonic() - began < 8.0
+    assert polled.process.wait(30) == 0
+    wait_until(lambda: gone(child), "the polling process has ended", 5.0)
+    assert time.monotonic() - began < 10.0, "gunicorn did not have to kill anything"
     assert not polled.events("lead_lost"), "it took the end for a failure"
 
 

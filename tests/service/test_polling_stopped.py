@@ -36,7 +36,7 @@ class TestWhoeverIsStoppedOrTakenAway:
             other.replace(lock)
         else:
             lock.unlink()
-        wait_until(lambda: gone(first), "the one without a lock has ended", 2.0)
+        wait_until(lambda: gone(first), "the one without a lock has ended", 5.0)
         assert polling(polled, 2) != first
         assert_one_polls(gateway, time.time())
         assert "leader.lock" in polled.events("lead_lost")[0]["message"]
@@ -70,16 +70,17 @@ class TestWhoeverIsStoppedOrTakenAway:
         leader, first, stopped = one.leader(), polling(one), time.time()
         os.kill(leader, signal.SIGSTOP)
         wait_until(lambda: gone(leader) and gone(first), "gunicorn has ended it, and its child with it")
+        assert len(gateway.asked_since(stopped)) >= 2, "polls went on while it stood still"
         assert polling(one, 2) != first
         assert_one_polls(gateway, stopped, 8)
-        assert max(gaps(gateway, stopped)) < 4.0
+        assert max(gaps(gateway, stopped)) < 8.0
 
     def test_a_stopped_one_is_not_left_over_when_its_leader_is_killed(self, polled: Service, gateway: Gateway) -> None:
         first = polling(polled)
         os.kill(first, signal.SIGSTOP)
         os.kill(polled.leader(), signal.SIGKILL)
         killed = time.time()
-        wait_until(lambda: gone(first), "the stopped one has ended", 1.0)
+        wait_until(lambda: gone(first), "the stopped one has ended", 5.0)
         assert_one_polls(gateway, killed)
 
     def test_none_is_left_when_gunicorn_itself_is_killed(self, polled: Service, gateway: Gateway) -> None:

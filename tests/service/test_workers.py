@@ -112,7 +112,7 @@ def test_killing_the_leading_worker_costs_at_most_two_intervals_and_no_double_po
     assert min(gaps(polls)) > INTERVAL - SLACK, "the gateway was asked twice in an interval"
     assert four_workers.leader() != leader
     assert leader not in four_workers.workers()
-    assert len(four_workers.workers()) == 4
+    wait_until(lambda: len(four_workers.workers()) == 4, "the killed worker is replaced")
     assert four_workers.summary()["status"] == "ok"
 
 
