@@ -12,7 +12,7 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
 from bridge.history.size import HistorySize
-from bridge.model import Snapshot
+from bridge.model import Key, Snapshot
 from bridge.queries.catalog import METRICS, Metric
 from bridge.queries.series import current
 from bridge.queries.targets import Target
@@ -21,6 +21,10 @@ from bridge.queries.view import View
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 SOURCES = {"gateway": "gateway", "bridge": "derived"}
 """A circuit's source as the label ``source`` has it."""
+_LEVELS = (
+    ("provider", "a provider's own circuit", ("provider",)),
+    ("model", "a model's circuit", ("provider", "model")),
+)
 ALWAYS = ("gateway_up", "gateway_data_age_seconds", "gateway_poll_seconds")
 """Metrics that stay while the data is stale, and that change without a new snapshot."""
 
@@ -42,7 +46,7 @@ class Exposition:
             written = self._written
             if written is None or written[0] is not snapshot:
                 metrics = (metric for name, metric in METRICS.items() if name not in ALWAYS)
-                families = [*_families(view, metrics), *_openings(snapshot)]
+                families = [*_families(view, metrics), *_circuits(snapshot)]
                 written = self._written = snapshot, _text(families)
         return written[1] + live
 
@@ -95,21 +99,29 @@ def _families(view: View, metrics: Iterable[Metric]) -> Iterable[Family]:
             yield family
 
 
-def _openings(snapshot: Snapshot) -> Iterable[Family]:
-    """How often each circuit opened: out of CLOSED, as opening again after a trial belongs to the same outage."""
-    providers = CounterMetricFamily(
-        "provider_circuit_opens", "Openings of a provider's own circuit", labels=("provider", "source")
-    )
-    models = CounterMetricFamily(
-        "model_circuit_opens", "Openings of a model's circuit", labels=("provider", "model", "source")
-    )
-    for circuit in snapshot.circuits:
-        source = SOURCES[circuit.source]
-        if circuit.model:
-            models.add_metric([circuit.provider, circuit.model, source], circuit.openings)
-        else:
-            providers.add_metric([circuit.provider, source], circuit.openings)
-    return [family for family in (providers, models) if family.samples]
+def _circuits(snapshot: Snapshot) -> Iterable[Family]:
+    """Whether the gateway reports each circuit, and how often it opened as the gateway and as the bridge tell it.
+
+    An opening is one out of CLOSED: opening again after a trial belongs to the same outage. Whoever tells of none yet
+    is at 0, a provider without a circuit of its own too, so that Prometheus sees the first one.
+    """
+    reported = {
+        level: GaugeMetricFamily(f"{level}_circuit_reported", f"1 where the gateway reports {whose}", labels=labels)
+        for level, whose, labels in _LEVELS
+    }
+    opens = {
+        level: CounterMetricFamily(f"{level}_circuit_opens", f"Openings of {whose}", labels=(*labels, "source"))
+        for level, whose, labels in _LEVELS
+    }
+    own = {Key(verdict.provider): (0, "") for verdict in snapshot.verdicts}
+    told = own | {circuit.key: (circuit.openings, circuit.source) for circuit in snapshot.circuits}
+    for key, (openings, source) in told.items():
+        level, labels = ("model", list(key)) if key.model else ("provider", [key.provider])
+        if source:
+            reported[level].add_metric(labels, float(source == "gateway"))
+        for which, label in SOURCES.items():
+            opens[level].add_metric([*labels, label], openings if source == which else 0)
+    return [family for family in (*reported.values(), *opens.values()) if family.samples]
 
 
 def _text(families: Iterable[Family]) -> bytes:

@@ -103,7 +103,8 @@ def test_every_alert_says_what_it_is_with_its_numbers_and_what_to_ask_next(alert
 def test_every_alert_is_over_metrics_that_the_bridge_publishes_and_over_its_job_alone(alert: dict[str, Any]) -> None:
     selectors = re.findall(r"([a-z_0-9]+)\{([^}]*)\}", alert["expr"])
     openings = {"provider_circuit_opens_total", "model_circuit_opens_total"}
-    published = {*METRICS, *openings, "bridge_stale_after_seconds", "bridge_history_writable", "up"}
+    reported = {"provider_circuit_reported", "model_circuit_reported"}
+    published = {*METRICS, *openings, *reported, "bridge_stale_after_seconds", "bridge_history_writable", "up"}
     assert selectors
     for metric, matchers in selectors:
         assert metric in published

@@ -95,7 +95,8 @@ class TestOfTheGateway:
         families = {
             family.name: family for family in text_string_to_metric_families(Exposition().text(view(FULL)).decode())
         }
-        assert families.keys() == METRICS.keys() | {"model_circuit_opens"}
+        of_circuits = {"model_circuit_opens", "model_circuit_reported", "provider_circuit_opens"}
+        assert families.keys() == METRICS.keys() | of_circuits
         for name, metric in METRICS.items():
             assert families[name].documentation == metric.meaning
             assert families[name].type == "gauge"
@@ -122,16 +123,33 @@ class TestOfTheGateway:
         text = Exposition().text(view(replace(snapshot(verdict("groq")), circuits=circuits)))
         assert b"# TYPE provider_circuit_opens_total counter" in text
         found = read(text)
-        assert found["provider_circuit_opens_total"] == {labelled(provider="groq", source="gateway"): 7.0}
+        assert found["provider_circuit_opens_total"] == {
+            labelled(provider="groq", source="gateway"): 7.0,
+            labelled(provider="groq", source="derived"): 0.0,
+        }
         assert found["model_circuit_opens_total"] == {
             labelled(provider="groq", model="a", source="gateway"): 0.0,
+            labelled(provider="groq", model="a", source="derived"): 0.0,
+            labelled(provider="xai", model="b", source="gateway"): 0.0,
             labelled(provider="xai", model="b", source="derived"): 2.0,
         }
+        assert found["provider_circuit_reported"] == {labelled(provider="groq"): 1.0}
+        assert found["model_circuit_reported"] == {
+            labelled(provider="groq", model="a"): 1.0,
+            labelled(provider="xai", model="b"): 0.0,
+        }
+
+    def test_the_first_opening_that_a_gateway_tells_of_is_a_rise(self) -> None:
+        """Its line is not there until the breaker first moves: a series born at 1 has no increase."""
+        one = snapshot(verdict("groq"), models={Key("groq", "a"): CircuitState.CLOSED})
+        found = read(Exposition().text(view(one)))
+        assert found["provider_circuit_opens_total"][labelled(provider="groq", source="gateway")] == 0
+        assert "provider_circuit_reported" not in found
 
     @pytest.mark.parametrize("age", [46.0, 86_400.0])
     def test_while_the_data_is_stale_only_the_gateway_is_told_of(self, age: float) -> None:
         exposition = Exposition()
-        assert len(read(exposition.text(view(FULL)))) == len(METRICS) + 1
+        assert len(read(exposition.text(view(FULL)))) == len(METRICS) + 3
         stale = read(exposition.text(view(FULL, age=age)))
         assert stale.keys() <= set(ALWAYS)
         assert stale["gateway_data_age_seconds"] == {frozenset(): age}
