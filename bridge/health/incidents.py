@@ -13,9 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
-from typing import NamedTuple
 
+from bridge.health.observed import BAD, UNSEEN, Observed
 from bridge.model import APART_SECONDS, FLEET, Incident, Moment, Sight, Status
 from bridge.policy import GAP_INTERVALS
 
@@ -28,33 +27,8 @@ FLEET_PROVIDERS = 4
 FLEET_SHARE = 0.5
 FLEET_SECONDS = 120.0
 """So many providers, and this share of those with traffic, that turn bad within this time are one fleet incident."""
-BAD = (Status.DEGRADED, Status.DOWN)
 MOST_NAMED = 100
 """Models or providers that an incident names; the others are counted."""
-
-
-class Observed(NamedTuple):
-    """What one good poll says of a provider."""
-
-    status: Status
-    reason: str = ""
-    requests: float | None = None
-    """What the poll brought, and how many of them failed; None where they are not counted."""
-    failed: float | None = None
-    affected: tuple[str, ...] = ()
-    """Models that are not healthy."""
-    among: int = 0
-    """How many models it has."""
-    traffic: bool = True
-    """Whether it has any, as far as that can be known."""
-
-    @property
-    def bad(self) -> bool:
-        """Whether it is known not to be healthy."""
-        return self.status in BAD
-
-
-UNSEEN = Observed(Status.UNKNOWN, traffic=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +44,13 @@ class Watch:
     """The newest of each provider, as long as it can go on."""
     starts: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     """When (steady) incidents began, within the last 24 h."""
-    told: tuple[Incident, ...] = ()
-    """Those that this poll changed."""
-    passed: Mapping[str, Status] = field(default_factory=dict)
+    told: tuple[Incident, ...] = field(default=(), compare=False)
+    """Those that this poll changed. As all that follows it is of this poll alone, and nothing goes on from it."""
+    passed: Mapping[str, Status] = field(default_factory=dict, compare=False)
     """The providers of the good poll before, and what they were until this one."""
-    known_seconds: float = 0.0
+    known_seconds: float = field(default=0.0, compare=False)
     """For how long they were that."""
-    unknown_seconds: float = 0.0
+    unknown_seconds: float = field(default=0.0, compare=False)
     """For how long nobody looked after that."""
 
     @property
@@ -86,7 +60,7 @@ class Watch:
 
     def dated_anew(self, seconds: float) -> Watch:
         """This watch after the wall clock was set by so many seconds: what it dated is dated by the new one."""
-        incidents = {provider: _dated_anew(one, seconds) for provider, one in self.incidents.items()}
+        incidents = {provider: dated_anew(one, seconds) for provider, one in self.incidents.items()}
         return replace(self, incidents=incidents, sight=_set(self.sight, seconds))
 
 
@@ -94,7 +68,8 @@ def _set(sight: Sight | None, seconds: float) -> Sight | None:
     return None if sight is None else sight._replace(at=sight.at + seconds)
 
 
-def _dated_anew(it: Incident, seconds: float) -> Incident:
+def dated_anew(it: Incident, seconds: float) -> Incident:
+    """An incident whose dates are later by so many seconds."""
     start, turned, last_bad = (one._replace(at=one.at + seconds) for one in (it.start, it.turned, it.last_bad))
     return replace(
         it, start=start, turned=turned, last_bad=last_bad, end=_set(it.end, seconds), unseen=_set(it.unseen, seconds)
@@ -115,7 +90,7 @@ def update(watch: Watch, observed: Mapping[str, Observed], moment: Moment, inter
         interval=interval,
         statuses={provider: one.status for provider, one in observed.items()} | {FLEET: fleet},
         incidents={provider: one for provider, one in followed.incidents.items() if not _done(one, now)},
-        starts=MappingProxyType(followed.starts),
+        starts=followed.starts,
         told=followed.told(),
         passed={provider: status for provider, status in watch.statuses.items() if provider != FLEET},
         known_seconds=known,

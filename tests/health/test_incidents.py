@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from bridge.health.incidents import MOST_NAMED, Observed, Watch, update
+from bridge.health.incidents import MOST_NAMED, Watch, update
+from bridge.health.observed import Observed
 from bridge.model import FLEET, Incident, Moment, Status
 
 START = 1_800_000_000.0
