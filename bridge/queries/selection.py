@@ -1,4 +1,4 @@
-"""The annotation query language: ``circuit``, ``status{provider="openai"}``, several with commas, ``all``."""
+"""The annotation query language: ``incident``, ``status{provider="openai"}``, several with commas, ``all``."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from bridge.model import Key
 from bridge.queries.targets import Known, Matcher, Target, TargetError, nearest, nothing, parse_list
 
-KINDS = ("circuit", "status", "roster", "gateway")
+KINDS = ("incident", "circuit", "status", "roster", "gateway")
 EVERY_KIND = "annotations"
 """As a target is written: ``annotations{kind="circuit"}``."""
 ALL = "all"
 """The same in a query."""
-DEFAULT = "circuit,gateway"
+DEFAULT = "incident,gateway"
 """What an empty query stands for."""
 MAX_PICKS = 8
 """Kinds, with a selector each, that one query may name."""
 
-_HINT = 'annotations are circuit, status, roster, gateway and all, each alone or like circuit{provider=~"openai|groq"}'
+_HINT = f'annotations are {", ".join(KINDS)} and all, each alone or like incident{{provider=~"openai|groq"}}'
 
 
 class Selection:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 from bridge.health.assess import assess
 from bridge.health.memory import Memory
@@ -24,10 +25,12 @@ from bridge.model import (
     Counters,
     Event,
     Evidence,
+    Incident,
     Key,
     ModelNumbers,
     Moment,
     Poll,
+    Sight,
     Signals,
     Snapshot,
     Status,
@@ -172,3 +175,20 @@ def polls_of(store: Store, start: float, end: float) -> list[SimpleNamespace]:
         )
         for at, interval, outcome, seconds, layout, numbers in rows
     ]
+
+
+def incident(
+    provider: str,
+    start: float,
+    seconds: float,
+    *,
+    lasts: bool = False,
+    peak: Status = Status.DOWN,
+    cause: str = "12 of 80 requests failed in 2 min (15 %)",
+    **more: Any,
+) -> Incident:
+    """An incident that began then, and was bad for so long; over, or seen at its end and lasting."""
+    began, ended = (Sight(at, at, at) for at in (start, start + seconds))
+    end = None if lasts else ended
+    its = Incident(provider, began, began, ended, peak, cause, end, over=not lasts, bad_seconds=seconds)
+    return replace(its, **more)
