@@ -182,11 +182,12 @@ def _incidents(scene: _Scene) -> list[_Drawn]:
         for one in incidents.found(scene.view, scene.store, scene.window)
         if any(map(takes, one.affected if one.provider == FLEET else (one.provider,)))
     ]
-    whole = {it.incident.start.steady: it for it in found if it.incident.provider == FLEET}
+    fleets = {it.incident.start.steady: it.incident for it in found if it.incident.provider == FLEET}
+    own = set(incidents.of_their_own([it.incident for it in found]))
     of_provider: dict[str, list[_Lasting]] = {}
     for it in found:
-        fleet = whole.get(it.incident.fleet) if it.incident.fleet is not None else None
-        if fleet is None or it.end > fleet.end or not all(map(takes, fleet.incident.affected)):
+        fleet = None if it.incident.fleet is None else fleets.get(it.incident.fleet)
+        if fleet is None or it.incident in own or not all(map(takes, fleet.affected)):
             of_provider.setdefault(it.incident.provider, []).append(it)
     return [drawn for its in of_provider.values() for drawn in _regions(its, scene, _incident_region)]
 

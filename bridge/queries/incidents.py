@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from bridge.history.store import Store
@@ -38,6 +39,27 @@ def newest_first(incidents: Sequence[Incident]) -> list[Incident]:
         elif one.fleet not in fleets:
             ordered.append(one)
     return ordered
+
+
+def of_their_own(incidents: Sequence[Incident]) -> list[Incident]:
+    """The same without the parts of fleet incidents that do not outlast them: who tells of these, tells of those."""
+    ends = {one.start.steady: _end(one) for one in incidents if one.provider == FLEET}
+    return [one for one in incidents if one.fleet not in ends or _end(one) > ends[one.fleet or 0.0]]
+
+
+def _end(it: Incident) -> float:
+    return math.inf if it.end is None else it.end.at
+
+
+def most_urgent_first(incidents: Sequence[Incident]) -> list[Incident]:
+    """Those of their own: what lasts first, the worst and longest of it; then what is over, the latest first."""
+
+    def order(it: Incident) -> tuple[int, float, float, str]:
+        if it.end is None:
+            return 0, -float(it.peak), -it.bad_seconds, it.provider
+        return 1 + it.over, -it.end.at, 0.0, it.provider
+
+    return sorted(of_their_own(incidents), key=order)
 
 
 def name(it: Incident) -> str:
