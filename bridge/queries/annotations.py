@@ -202,7 +202,6 @@ def _incident_region(region: Region[_Lasting, str], scene: _Scene, start: float)
         f"{len(its)} incidents, the worst" if len(its) > 1 else "",
         texts.since(region, start, scene.window),
         incidents.told(scene.view, worst),
-        incidents.reach(worst) if worst.provider == FLEET else "",
     ]
     return Annotation(
         id=_name("incident", Key(its[0].provider), its[0].start.steady),

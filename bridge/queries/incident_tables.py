@@ -28,14 +28,14 @@ INCIDENTS_COLUMNS = (
     Column("Status"),
     Column("Phase"),
     Column("Kind"),
-    Column("Number", "number", short="No."),
+    Column("Number", "number", unread=True),
     Column("Bad for", "number", "s", "Bad"),
     Column("Failed", "number", unread=True),
     Column("Requests", "number", unread=True),
     Column("Affected", unread=True),
     Column("Among", "number", unread=True),
-    Column("Cause"),
-    Column("Told"),
+    Column("Cause", unread=True),
+    Column("Told", short="What"),
     Column("Fleet incident", "time", unread=True),
     Column("Recurring", unread=True),
     Column("Pages", unread=True),
@@ -83,7 +83,6 @@ def _labels(view: View, it: Incident, provider: str) -> dict[str, str]:
 
 def _incident_row(view: View, it: Incident, fleets: Mapping[float, Incident]) -> list[Cell]:
     fleet = None if it.fleet is None else fleets.get(it.fleet)
-    told = (incidents.reach(it), incidents.cost(it), incidents.recurring(it), incidents.part_of(it))
     return [
         milliseconds(it.start.at),
         None if it.end is None else milliseconds(it.end.at),
@@ -98,7 +97,7 @@ def _incident_row(view: View, it: Incident, fleets: Mapping[float, Incident]) ->
         ", ".join(it.affected) or None,
         it.among or None,
         it.cause,
-        "; ".join(filter(None, told)) or None,
+        incidents.what(it),
         None if fleet is None else milliseconds(fleet.start.at),
         "recurring" if it.recurring else None,
         "yes" if it.pages else "no",

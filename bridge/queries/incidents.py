@@ -124,7 +124,11 @@ def course(view: View, it: Incident) -> str:
     return f"{it.kind}, {length}, {'lost sight of' if it.lost else 'over'} {ended}"
 
 
+def what(it: Incident) -> str:
+    """What it was, or is: its cause, how far it reached, and what it cost."""
+    return "; ".join(filter(None, (it.cause, reach(it), cost(it), recurring(it), part_of(it))))
+
+
 def told(view: View, it: Incident) -> str:
     """All of it in one line, but for its name."""
-    parts = (f"{it.peak.word}: {it.cause}", reach(it) if it.provider else "", cost(it), recurring(it), part_of(it))
-    return "; ".join([course(view, it), *filter(None, parts)])
+    return f"{course(view, it)}; {it.peak.word}: {what(it)}"

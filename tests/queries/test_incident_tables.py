@@ -65,7 +65,8 @@ def test_an_incident_is_a_row_with_all_there_is_to_know(store: Store) -> None:
         "Affected": "a, b",
         "Among": 3,
         "Cause": "12 of 80 requests failed in 2 min (15 %)",
-        "Told": "2 of 3 models: a, b; 412 of 1,030 requests failed; recurring: the 4th within 24 h",
+        "Told": "12 of 80 requests failed in 2 min (15 %); 2 of 3 models: a, b; 412 of 1,030 requests failed;"
+        " recurring: the 4th within 24 h",
         "Fleet incident": None,
         "Recurring": "recurring",
         "Pages": "yes",
