@@ -262,6 +262,95 @@ class Verdict:
     status_since: float
     values: Mapping[str, float | None]
     evidence: tuple[Evidence, ...] = ()
+    reason: str = ""
+    """Why its status is what it is, in words."""
+    requests: float | None = None
+    """What this poll brought, and how many of them failed; None where they are not counted."""
+    failed: float | None = None
+    last_success: float | None = None
+    """The last poll that brought a request that succeeded; None where they are not counted, or there was none."""
+
+
+class Sight(NamedTuple):
+    """When something was seen: a good poll's place in time."""
+
+    at: float
+    """As the wall clock dated it, epoch seconds."""
+    steady: float
+    """See ``Moment``."""
+    watched: float
+    """Seconds of all time in which somebody looked: those in which the gateway or the bridge was away are left out."""
+
+
+FLEET = ""
+"""Whose the incidents are that many providers have at once."""
+BLIP_SECONDS = 300.0
+"""Of 476 declared outages of LLM providers that are public (2021 to 2024) 1.3 % were shorter: a blip is."""
+APART_SECONDS = 300.0
+"""Healthy for so long, an incident is over."""
+RECURRING_STARTS = 3
+"""So many incidents of a provider that began within 24 h are no coincidence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """A spell in which a provider, or with the name ``FLEET`` much of the fleet, is not healthy."""
+
+    provider: str
+    start: Sight
+    """The first poll that showed it. With the provider it names the incident: no other one has both."""
+    turned: Sight
+    """The same of its present or last bad spell: spells less than ``APART_SECONDS`` apart are one incident."""
+    last_bad: Sight
+    """The last poll that showed it."""
+    peak: Status
+    cause: str
+    """The reason at the first poll that showed the peak."""
+    end: Sight | None = None
+    """The poll that showed it healthy again; the last bad one where it was lost sight of. None while it lasts."""
+    over: bool = False
+    lost: bool = False
+    """It is over as nothing was known of it any more, not as it had recovered."""
+    unseen: Sight | None = None
+    """The first of the good polls in a row that know nothing of it, up to the last one."""
+    bad_seconds: float = 0.0
+    """For how long it was seen bad, in all."""
+    healthy_seconds: float = 0.0
+    """For how long it has been seen healthy since ``end``."""
+    affected: tuple[str, ...] = ()
+    """Models that were bad, the fleet's providers: in the order in which they were seen, not endlessly many."""
+    reached: int = 0
+    """How many of them there were."""
+    among: int = 0
+    """Of how many: models that are known, providers with traffic."""
+    requests: float | None = None
+    """What the polls brought while it lasted, and how many of them failed; None where they are not counted."""
+    failed: float | None = None
+    number: int = 1
+    """Its place among those that began within the 24 h up to its own start."""
+    fleet: float | None = None
+    """The fleet incident it is part of: the steady seconds of its start."""
+    pages: bool = True
+    """False while the fleet incident that was there before it tells of it."""
+
+    @property
+    def phase(self) -> str:
+        """``ongoing``, ``recovering`` (healthy for less than ``APART_SECONDS``) or ``over``."""
+        if self.over:
+            return "over"
+        return "ongoing" if self.end is None else "recovering"
+
+    @property
+    def kind(self) -> str:
+        """``too early to say``, ``blip`` or ``regression``."""
+        if self.bad_seconds >= BLIP_SECONDS:
+            return "regression"
+        return "blip" if self.over else "too early to say"
+
+    @property
+    def recurring(self) -> bool:
+        """Whether it is at least the third within 24 h."""
+        return self.number >= RECURRING_STARTS
 
 
 PROVIDER_METRICS = (
@@ -346,6 +435,8 @@ class Snapshot:
     samples: int = 0
     rejected_lines: int = 0
     notices: tuple[str, ...] = ()
+    incidents: tuple[Incident, ...] = ()
+    """Those that are not over, the fleet's first."""
 
     @property
     def model_error_rates(self) -> dict[Key, float]:

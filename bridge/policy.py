@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 RATE_WINDOW_SECONDS = 300.0
 RATE_WINDOW_POLLS = 4
+GAP_INTERVALS = 1.75
+"""Two polls further apart than this many intervals have a missed one between them; no closer ones have, by jitter."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,7 +99,7 @@ def _of_prose(prose: str) -> list[Example]:
                 continue
             if paragraph.startswith("- Variables"):
                 found.append(Example("variable", code))
-            elif "nnotation" in paragraph and re.fullmatch(r"(circuit|status|roster|gateway)\b.*", code):
+            elif "nnotation" in paragraph and re.fullmatch(r"(incident|circuit|status|roster|gateway)\b.*", code):
                 found.append(Example("annotation", code))
             elif re.fullmatch(r"(GET|POST) /\S*", code):
                 found.append(Example("route", code))

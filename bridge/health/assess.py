@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from bridge.health import circuits, evidence, models, roster, traffic, verdict
+from bridge.health import circuits, evidence, incidents, models, roster, traffic, verdict
 from bridge.health.circuits import Arrived
 from bridge.health.memory import Memory
+from bridge.health.observed import observe
 from bridge.health.rounding import rounded
 from bridge.health.traffic import Arrivals, Traffic
 from bridge.health.windows import Rises
-from bridge.model import Circuit, CircuitState, Event, Moment, Signals, Snapshot, Verdict
+from bridge.model import Circuit, CircuitState, Event, Key, Moment, Signals, Snapshot, Verdict
 from bridge.policy import Policy
 
 STEPPING_SIGNALS = ("requests", "successes", "failures", "rejected", "transitions", "outages")
@@ -65,17 +66,26 @@ def assess(memory: Memory, signals: Signals, moment: Moment, policy: Policy) -> 
         by_provider[circuit.provider].append(circuit)
     undated = [verdict.find(case, provider, of_it, at) for provider, of_it in sorted(by_provider.items())]
     verdicts, status_changes = _dated(undated, memory, at)
-    after = replace(after, statuses={found.provider: (found.status, found.status_since) for found in verdicts})
+    verdicts = [_of_this_poll(found, arrivals, measured, memory, at) for found in verdicts]
+    of_models = models.numbers(present, shown, unseen, measured.of_models, policy)
+    watch = incidents.update(memory.watch, observe(verdicts, of_models), moment, policy.poll_interval_seconds)
+    after = replace(
+        after,
+        statuses={found.provider: (found.status, found.status_since) for found in verdicts},
+        last_success={it.provider: it.last_success for it in verdicts if it.last_success is not None},
+        watch=watch,
+    )
     snapshot = Snapshot(
         at=at,
         verdicts=tuple(verdicts),
         circuits=shown,
-        models=models.numbers(present, shown, unseen, measured.of_models, policy),
+        models=of_models,
         fleet=_fleet(verdicts, shown, measured),
         dialects=signals.dialects,
         samples=signals.samples,
         rejected_lines=signals.rejected_lines,
         notices=(*signals.notices, *_notices(after)),
+        incidents=watch.lasting,
     )
     return after, snapshot, [*came_and_went, *breakers.events, *status_changes]
 
@@ -136,6 +146,21 @@ def _dated(found: Sequence[Verdict], memory: Memory, at: float) -> tuple[list[Ve
             changes.append(Event(at, "status", one.provider, "", before.word, one.status.word, reason))
         dated.append(replace(one, status_since=since))
     return dated, changes
+
+
+def _of_this_poll(found: Verdict, arrivals: Arrivals, measured: Traffic, memory: Memory, at: float) -> Verdict:
+    """The verdict with its reason, and with what the poll alone brought its provider."""
+    reason, last = found.evidence[0].note.partition(": ")[2], memory.last_success.get(found.provider)
+    if memory.moment is None or found.provider not in measured.counted:
+        return replace(found, reason=reason, last_success=last)
+    added = arrivals.of(Key(found.provider))
+    return replace(
+        found,
+        reason=reason,
+        requests=added.successes + added.failures,
+        failed=added.failures if measured.failures_counted else None,
+        last_success=at if measured.failures_counted and added.successes > 0 else last,
+    )
 
 
 def _fleet(verdicts: Sequence[Verdict], shown: Sequence[Circuit], measured: Traffic) -> dict[str, float | None]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from bridge.health.breaker import Derivation
+from bridge.health.incidents import Watch
 from bridge.health.recent import RecentTraffic
 from bridge.health.windows import Window
 from bridge.model import Circuit, CircuitState, Counters, Key, Learnt, Moment, Status
@@ -43,7 +44,10 @@ class Memory:
     """What the next exposition is to be read by."""
     statuses: Mapping[str, tuple[Status, float]] = field(default_factory=dict)
     """Each provider's status and since when."""
-
+    last_success: Mapping[str, float] = field(default_factory=dict)
+    """The last poll that brought each provider a request that succeeded."""
+    watch: Watch = field(default_factory=Watch)
+    """The incidents."""
     clock_set: tuple[float, str] | None = None
     """When (steady) the wall clock was last set, and what to say of it."""
 
@@ -51,7 +55,16 @@ class Memory:
         """This memory after the wall clock was set by so many seconds: what it dated is dated by the new one."""
         circuits = {key: _dated_anew(circuit, seconds) for key, circuit in self.circuits.items()}
         statuses = {provider: (status, since + seconds) for provider, (status, since) in self.statuses.items()}
-        return replace(self, circuits=circuits, statuses=statuses, clock_set=(steady, told))
+        last_success = {provider: at + seconds for provider, at in self.last_success.items()}
+        watch = self.watch.dated_anew(seconds)
+        return replace(
+            self,
+            circuits=circuits,
+            statuses=statuses,
+            last_success=last_success,
+            watch=watch,
+            clock_set=(steady, told),
+        )
 
 
 def _dated_anew(circuit: Circuit, seconds: float) -> Circuit:

@@ -16,10 +16,11 @@ def _seconds(value: float) -> int:
     return 3 if abs(value) < 10 else 1
 
 
-PERCENT, RATIO, RATE, COST = 1, 4, 3, 6
+PERCENT, UPTIME, RATIO, RATE, COST = 1, 2, 4, 3, 6
 _DECIMALS: Mapping[str, int | Decimals] = {
     "provider_health_score": PERCENT,
     "provider_availability": PERCENT,
+    "provider_uptime": UPTIME,
     "provider_error_rate": RATIO,
     "provider_latency_seconds": _seconds,
     "provider_latency_p95_seconds": _seconds,
@@ -36,7 +37,7 @@ _DECIMALS: Mapping[str, int | Decimals] = {
     "gateway_poll_seconds": _seconds,
 }
 """Decimals that mean something, by metric; what is not named here is not rounded (the gateway's own score, counts)."""
-_WHOLE = {PERCENT: 100.0, RATIO: 1.0}
+_WHOLE = {PERCENT: 100.0, UPTIME: 100.0, RATIO: 1.0}
 """What is not quite all of it does not become all of it."""
 
 

@@ -7,9 +7,10 @@ the counters alone do not tell where series were missing. Whose they are says a 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,14 @@ import orjson
 from isal import isal_zlib as zlib
 
 from bridge.health.breaker import Derivation
+from bridge.health.incidents import Watch
 from bridge.health.memory import Memory
 from bridge.health.recent import RecentTraffic, Step
 from bridge.health.series_index import SeriesIndex
 from bridge.health.windows import LastValue, Window
 from bridge.history import codec
 from bridge.history.database import Database
-from bridge.model import CircuitState, CounterId, Counters, Floats, Key, Learnt, Moment, Named, Status
+from bridge.model import CircuitState, CounterId, Counters, Floats, Key, Learnt, Moment, Named, Sight, Status
 from bridge.policy import RATE_WINDOW_SECONDS
 
 _BEFORE_THEM: dict[str, Any] = {
@@ -37,8 +39,11 @@ _BEFORE_THEM: dict[str, Any] = {
     "clock_set": None,
     "units": {},
     "dialects": [],
+    "last_success": {},
+    "watch": {},
 }
 """What a checkpoint did not hold before it held these."""
+_NONE: Mapping[str, Any] = MappingProxyType({})
 Row = tuple[float, tuple[CounterId, ...], Floats]
 """A poll's time (steady), whose counters it has, and the arrays one behind another."""
 
@@ -142,6 +147,8 @@ def dump(memory: Memory) -> bytes:
         "units": memory.learnt.units,
         "dialects": memory.learnt.dialects,
         "statuses": {provider: list(entry) for provider, entry in memory.statuses.items()},
+        "last_success": memory.last_success,
+        "watch": _dump_watch(memory.watch),
     }
     return zlib.compress(orjson.dumps(content, default=codec.plain), level=1)
 
@@ -176,6 +183,35 @@ def load(data: bytes, rows: Iterable[Row]) -> Memory:
             dialects=tuple(content["dialects"]),
         ),
         statuses={provider: (Status(status), since) for provider, (status, since) in content["statuses"].items()},
+        last_success=content["last_success"],
+        watch=_load_watch(**content["watch"]),
+    )
+
+
+def _dump_watch(watch: Watch) -> dict[str, Any]:
+    """What the next poll goes on from. The rest of it is of its own poll alone."""
+    return {
+        "sight": watch.sight,
+        "interval": watch.interval,
+        "statuses": watch.statuses,
+        "incidents": watch.incidents,
+        "starts": watch.starts,
+    }
+
+
+def _load_watch(
+    sight: list[float] | None = None,
+    interval: float = 0.0,
+    statuses: Mapping[str, int] = _NONE,
+    incidents: Mapping[str, dict[str, Any]] = _NONE,
+    starts: Mapping[str, list[float]] = _NONE,
+) -> Watch:
+    return Watch(
+        sight=None if sight is None else Sight(*sight),
+        interval=interval,
+        statuses={provider: Status(status) for provider, status in statuses.items()},
+        incidents={provider: codec.load_incident(fields) for provider, fields in incidents.items()},
+        starts={provider: tuple(its) for provider, its in starts.items()},
     )
 
 

@@ -22,8 +22,10 @@ from bridge.model import (
     Circuit,
     CircuitState,
     Evidence,
+    Incident,
     Key,
     ModelNumbers,
+    Sight,
     Snapshot,
     Status,
     Verdict,
@@ -147,6 +149,7 @@ def load_snapshot(data: bytes) -> Snapshot:
     content = orjson.loads(zlib.decompress(data))
     content["verdicts"] = tuple(_verdict(fields) for fields in content["verdicts"])
     content["circuits"] = tuple(load_circuit(fields) for fields in content["circuits"])
+    content["incidents"] = tuple(load_incident(fields) for fields in content.get("incidents", ()))
     content["models"] = _models(*content["models"])
     return known(Snapshot, {name: tuple(it) if isinstance(it, list) else it for name, it in content.items()})
 
@@ -167,3 +170,9 @@ def load_circuit(fields: dict[str, Any]) -> Circuit:
     """The circuit that was stored."""
     state = None if fields["state"] is None else CircuitState(fields["state"])
     return known(Circuit, {**fields, "state": state, "opens": tuple(fields["opens"])})
+
+
+def load_incident(fields: dict[str, Any]) -> Incident:
+    """The incident that was stored."""
+    sights = {name: fields[name] and Sight(*fields[name]) for name in ("start", "turned", "last_bad", "end", "unseen")}
+    return known(Incident, fields | sights | {"peak": Status(fields["peak"]), "affected": tuple(fields["affected"])})

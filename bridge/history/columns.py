@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from bridge import policy
 from bridge.history.codec import Floats, Level
 from bridge.history.segment import AT, GOOD, INTERVAL, SECONDS, Segment
 from bridge.model import Key
@@ -18,8 +19,7 @@ Picks = Callable[[Name], bool]
 """Says whether a name is wanted."""
 MOST_VALUES = 32_000_000
 """What one answer is made of at most: a quarter of a gigabyte."""
-GAP_INTERVALS = 1.75
-"""Two polls further apart than this many intervals have a missed one between them; no closer ones have, by jitter."""
+GAP_INTERVALS = policy.GAP_INTERVALS
 
 
 class TooManyValuesError(Exception):

@@ -47,6 +47,18 @@ STEPS: Mapping[int, str] = {
     CREATE VIEW counted_events AS SELECT * FROM events
         WHERE at < coalesce((SELECT cutoff FROM epochs WHERE epochs.id = events.epoch), 9e999)
     """,
+    2: """
+    CREATE TABLE incidents (
+        id INTEGER PRIMARY KEY, provider TEXT NOT NULL, start REAL NOT NULL, began REAL NOT NULL,
+        epoch INTEGER NOT NULL DEFAULT 0, end REAL, ended REAL, over INTEGER NOT NULL, content BLOB NOT NULL,
+        UNIQUE (provider, began));
+    CREATE INDEX incidents_start ON incidents (start);
+    CREATE INDEX incidents_lasting ON incidents (provider) WHERE NOT over;
+    CREATE TABLE uptime (
+        id INTEGER PRIMARY KEY, span REAL NOT NULL, start REAL NOT NULL, provider TEXT NOT NULL,
+        epoch INTEGER NOT NULL DEFAULT 0, last REAL NOT NULL, unknown REAL NOT NULL, healthy REAL NOT NULL,
+        degraded REAL NOT NULL, down REAL NOT NULL, UNIQUE (span, start, provider, epoch))
+    """,
 }
 """By schema version: what makes the next one of it."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
+from bridge.history import uptime
 from bridge.history.blocks import seal
 from bridge.history.database import Database
 
@@ -14,6 +15,7 @@ TABLES = (
     ("block_columns", "block", ("name", "numbers")),
     ("counters", "poll", ("at", "steady", "layout", "numbers")),
     ("epochs", "id", ("first_at", "first_steady", "shift", "steady", "cutoff")),
+    ("incidents", "id", ("provider", "start", "began", "epoch", "end", "ended", "over", "content")),
     ("events", "id", ("at", "steady", "epoch", "kind", "provider", "model", "before", "after", "reason")),
 )
 """Tables, their keys, and their other columns. Keys go on from the largest there is."""
@@ -32,7 +34,7 @@ def append(source: Database, target: Database) -> None:
     while read.execute("SELECT count(*) FROM blocks").fetchone()[0] and seal(target, least=1):
         pass  # what is sealed ends at one poll: all before those of the source have to be
     with target.transaction() as connection:
-        offsets = {table: _largest(connection, table) for table in ("polls", "blocks", "events", "epochs")}
+        offsets = {table: _largest(connection, table) for table in ("polls", "blocks", "events", "epochs", "incidents")}
         later = _later(read, connection)
         layouts = {
             id_: target.layout_id(connection, content)
@@ -56,6 +58,7 @@ def append(source: Database, target: Database) -> None:
                     f"INSERT INTO {table} ({key}, {', '.join(values)}) VALUES (?{', ?' * len(values)})",
                     (row[0] + offset, *values.values()),
                 )
+        uptime.merge(read, connection, offsets["epochs"])
         newest = read.execute(f"SELECT {LATEST} FROM latest").fetchone()
         if newest is not None:
             connection.execute(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlite3
 import time
 
+from bridge.history import incidents, uptime
 from bridge.history.database import Database
 from bridge.model import Moment
 
@@ -94,7 +95,7 @@ class Pruning:
         return bool(more)
 
     def _layouts(self, connection: sqlite3.Connection, old: float) -> None:
-        """Now and then: layouts and epochs that nothing is of any more."""
+        """Now and then: layouts and epochs that nothing is of any more, and incidents and uptimes that are too old."""
         newest = connection.execute("SELECT max(id) FROM polls").fetchone()[0]
         if newest is None or newest % LAYOUTS_PRUNED_EVERY:
             return
@@ -105,7 +106,10 @@ class Pruning:
         connection.execute(
             "DELETE FROM epochs WHERE steady < ? AND id < (SELECT max(id) FROM epochs)"
             " AND id NOT IN (SELECT epoch FROM events) AND id NOT IN (SELECT epoch FROM polls)"
-            " AND id NOT IN (SELECT epoch FROM blocks)",
+            " AND id NOT IN (SELECT epoch FROM blocks) AND id NOT IN (SELECT epoch FROM incidents)"
+            " AND id NOT IN (SELECT epoch FROM uptime)",
             (old,),
         )
+        incidents.prune(connection, old)
+        uptime.prune(connection, old + self._retention_seconds)
         connection.execute("DELETE FROM losses WHERE poll < (SELECT min(id) FROM polls) - 1")

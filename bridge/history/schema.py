@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import closing
 from functools import cache
 
-VERSION = 2
+VERSION = 3
 SCHEMA = """
 CREATE TABLE layouts (id INTEGER PRIMARY KEY AUTOINCREMENT, digest BLOB NOT NULL UNIQUE, content BLOB NOT NULL);
 CREATE TABLE epochs (
@@ -40,9 +40,22 @@ CREATE TABLE latest (
     id INTEGER PRIMARY KEY CHECK (id = 1), poll INTEGER NOT NULL, good_at REAL, failing_since REAL,
     reading TEXT, good_reading TEXT, snapshot BLOB, memory BLOB);
 CREATE TABLE losses (
-    id INTEGER PRIMARY KEY, at REAL NOT NULL, poll INTEGER NOT NULL, polls INTEGER NOT NULL, message TEXT NOT NULL)
+    id INTEGER PRIMARY KEY, at REAL NOT NULL, poll INTEGER NOT NULL, polls INTEGER NOT NULL, message TEXT NOT NULL);
+CREATE TABLE incidents (
+    id INTEGER PRIMARY KEY, provider TEXT NOT NULL, start REAL NOT NULL, began REAL NOT NULL,
+    epoch INTEGER NOT NULL DEFAULT 0, end REAL, ended REAL, over INTEGER NOT NULL, content BLOB NOT NULL,
+    UNIQUE (provider, began));
+CREATE INDEX incidents_start ON incidents (start);
+CREATE INDEX incidents_lasting ON incidents (provider) WHERE NOT over;
+CREATE TABLE uptime (
+    id INTEGER PRIMARY KEY, span REAL NOT NULL, start REAL NOT NULL, provider TEXT NOT NULL,
+    epoch INTEGER NOT NULL DEFAULT 0, last REAL NOT NULL, unknown REAL NOT NULL, healthy REAL NOT NULL,
+    degraded REAL NOT NULL, down REAL NOT NULL, UNIQUE (span, start, provider, epoch))
 """
-"""What schema 1 did not have is NULL in its rows: ``steady`` is ``at`` there, and ``polls`` tells its blocks apart."""
+"""What schema 1 did not have is NULL in its rows: ``steady`` is ``at`` there, and ``polls`` tells its blocks apart.
+
+Of incidents ``began`` and ``ended`` are ``start`` and ``end`` in steady seconds, of uptimes ``last`` is the last poll.
+"""
 Column = tuple[str, str, bool]
 """Name, type, and whether it may not be NULL."""
 

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import structlog
 
+from bridge.health.incidents import Watch
 from bridge.health.memory import Memory
-from bridge.history import checkpoint, codec, events, mending, place, retention
+from bridge.history import checkpoint, codec, events, incidents, mending, place, retention, uptime
 from bridge.history import latest as newest
 from bridge.history.blocks import History, seal
 from bridge.history.codec import Floats, PollLayout
@@ -24,7 +25,7 @@ from bridge.history.epochs import Epoch
 from bridge.history.latest import Latest
 from bridge.history.leavers import Leavers
 from bridge.history.spare import Spare
-from bridge.model import Event, Key, Moment, Poll, Snapshot
+from bridge.model import Event, Incident, Key, Moment, Poll, Snapshot
 
 __all__ = ["Latest", "Store", "Unwritten"]
 
@@ -42,6 +43,8 @@ class Unwritten:
     layout: PollLayout | None
     """None, as the numbers, for a failed poll."""
     numbers: Floats | None
+    watch: Watch | None = None
+    """What it changed of incidents, and of uptimes."""
 
 
 class Store:
@@ -56,6 +59,7 @@ class Store:
         self.database = self._place.open()
         self.history = History(self.database)
         self._leavers = Leavers(self.database)
+        self._uptimes = uptime.UptimeReader(self.database)
         self.spare = Spare(data_dir)
         self._retention_seconds = retention_seconds
         self._cached: Latest | None = None
@@ -212,6 +216,14 @@ class Store:
         """
         return self._leavers.since(now - self._retention_seconds)
 
+    def incidents(self, start: float, end: float) -> list[Incident]:
+        """The incidents that overlap a range (both included), by the time they began."""
+        return incidents.between(self.database.connection(), start, end)
+
+    def uptimes(self, poll: int, now: float) -> uptime.Uptimes:
+        """For how long each provider had which status, after the poll with this number."""
+        return self._uptimes.read(poll, now)
+
     # Writing
 
     def append(
@@ -230,13 +242,16 @@ class Store:
         possible now either (a full disk, for one).
         """
         with self._counter_layouts.kept_if_written(), self.database.transaction() as connection:
-            numbers = (None, None) if snapshot is None else codec.poll_numbers(snapshot)
+            layout, numbers = (None, None) if snapshot is None else codec.poll_numbers(snapshot)
             of_poll: dict[float, list[Event]] = {one.poll.at: [] for one in earlier}
             own = of_poll[poll.at] = []
             for event in events:
                 of_poll.get(event.at, own).append(event)
-            for one in (*earlier, Unwritten(poll, *numbers)):
+            for one in (*earlier, Unwritten(poll, layout, numbers, memory.watch if memory else None)):
                 poll_id = self._insert(connection, one)
+                if one.watch is not None:
+                    incidents.write(connection, one.poll, one.watch)
+                    uptime.write(connection, one.poll, one.watch)
                 _insert_events(connection, one.poll, of_poll[one.poll.at])
             reading = newest.written(poll.reading)
             if snapshot is None or memory is None:
@@ -292,6 +307,7 @@ class Store:
         )
         self.database.date(connection)
         events.carry_over(connection, poll)
+        incidents.date_anew(connection, poll)
 
     def maintain(self, now: Moment) -> None:
         """Remove a little of what is too old at ``now``, seal what can be, and look for damage. After every poll.

@@ -219,7 +219,8 @@ class Poller:
         layout, numbers = (None, None) if snapshot is None else codec.poll_numbers(snapshot)
         if self._unwritten and layout == self._unwritten[-1].layout:
             layout = self._unwritten[-1].layout  # with thousands of models it takes more room than the numbers
-        self._unwritten = [*self._unwritten, Unwritten(poll, layout, numbers)][-MAX_POLLS_KEPT:]
+        watch = None if snapshot is None else self._memory.watch
+        self._unwritten = [*self._unwritten, Unwritten(poll, layout, numbers, watch)][-MAX_POLLS_KEPT:]
         if snapshot is None:
             latest = self._store.state(poll.at)
             known, good = (latest.snapshot, latest.good_reading) if latest else (None, None)

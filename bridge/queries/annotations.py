@@ -1,9 +1,10 @@
 """Annotations: what happened in a range, as Grafana draws it over a panel.
 
-Regions are outages: a circuit from its opening to its closing (tried and opened again in between is one outage), the
-gateway from the first failed poll to the next good one. Those of one provider that overlap, or lie too close to be told
-apart on a panel, are one region. Points are changes of status, and providers that appear or vanish. All of it comes
-from the recorded events, so every worker says the same, and the same again for the same range.
+Regions are incidents, and outages: a circuit from its opening to its closing (tried and opened again in between is one
+outage), the gateway from the first failed poll to the next good one. Those of one provider that overlap, or lie too
+close to be told apart on a panel, are one region. Points are changes of status, and providers that appear or vanish.
+All of it comes from the recorded incidents and events, so every worker says the same, and the same again for the same
+range.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from typing import TypeVar
 
 from bridge.history.store import Store
-from bridge.model import Event, Key
+from bridge.model import FLEET, Event, Incident, Key
+from bridge.queries import incidents
 from bridge.queries import region_texts as texts
 from bridge.queries.outages import OUT, Outage, Outages, Reach, outages, provider, together
-from bridge.queries.regions import merge
+from bridge.queries.regions import Region, merge
 from bridge.queries.selection import Selection
 from bridge.queries.targets import Known, Matcher, nothing
 from bridge.queries.timerange import TimeRange
@@ -33,6 +36,7 @@ MAX_REGIONS = 50
 MARKERS_A_RANGE = 400
 """What began before the range is drawn from this part of it on: Grafana draws no marker on a panel's edge."""
 
+T = TypeVar("T", Outage, "_Lasting")
 _GATEWAY = Key("")
 _COLOURS = {
     "OPEN": "alerting",
@@ -84,7 +88,7 @@ def annotate(
         return []
     window = TimeRange(span.start, min(span.end, view.now))
     scene = _Scene(selection, window, span.end - span.start, view, store, kept_since)
-    drawn = [*_changes(scene), *_gateway_outages(scene), *_circuit_outages(scene)]
+    drawn = [*_incidents(scene), *_changes(scene), *_gateway_outages(scene), *_circuit_outages(scene)]
     drawn.sort(key=lambda one: (one.end, one.start))
     left_out, kept = drawn[:-MAX_EVENTS], drawn[-MAX_EVENTS:]
     found = [one.build() for one in kept]
@@ -150,10 +154,70 @@ def _circuit_outages(scene: _Scene) -> list[_Drawn]:
     return [drawn for found in of_provider.values() for drawn in _regions(found, scene, build)]
 
 
+@dataclass(frozen=True, slots=True)
+class _Lasting:
+    """An incident up to the end of the range."""
+
+    incident: Incident
+    end: float
+
+    @property
+    def start(self) -> float:
+        """When it began."""
+        return self.incident.start.at
+
+    @property
+    def key(self) -> Key:
+        """Whose it is."""
+        return Key(self.incident.provider)
+
+
+def _incidents(scene: _Scene) -> list[_Drawn]:
+    """Incidents. A part of the fleet's is drawn beside it where it outlasts it, or not all parts are asked for."""
+    if "incident" not in scene.selection.kinds:
+        return []
+    takes = cache(lambda name: scene.selection.takes("incident", Key(name)))
+    found = [
+        _Lasting(one, scene.window.end if one.end is None else min(one.end.at, scene.window.end))
+        for one in incidents.found(scene.view, scene.store, scene.window)
+        if any(map(takes, one.affected if one.provider == FLEET else (one.provider,)))
+    ]
+    fleets = {it.incident.start.steady: it.incident for it in found if it.incident.provider == FLEET}
+    own = set(incidents.of_their_own([it.incident for it in found]))
+    of_provider: dict[str, list[_Lasting]] = {}
+    for it in found:
+        fleet = None if it.incident.fleet is None else fleets.get(it.incident.fleet)
+        if fleet is None or it.incident in own or not all(map(takes, fleet.affected)):
+            of_provider.setdefault(it.incident.provider, []).append(it)
+    return [drawn for its in of_provider.values() for drawn in _regions(its, scene, _incident_region)]
+
+
+def _incident_region(region: Region[_Lasting, str], scene: _Scene, start: float) -> Annotation:
+    its = [one.incident for one in region.items]
+    worst = max(its, key=lambda one: (one.peak, one.bad_seconds))
+    lasting = next((one for one in reversed(its) if one.end is None), None)
+    colour, name = (lasting or worst).peak.word, incidents.name(worst)
+    title = f"{worst.reached} of {worst.among} providers at once" if worst.provider == FLEET else f"{name}: {colour}"
+    said = [
+        f"{len(its)} incidents, the worst" if len(its) > 1 else "",
+        texts.since(region, start, scene.window),
+        incidents.told(scene.view, worst),
+    ]
+    return Annotation(
+        id=_name("incident", Key(its[0].provider), its[0].start.steady),
+        start=start,
+        end=region.end,
+        title=title,
+        text=texts.joined(said),
+        tags=_tags("incident", Key(worst.provider), worst.peak.word),
+        new_state=_COLOURS[colour],
+    )
+
+
 def _regions(
-    found: Sequence[Outage], scene: _Scene, build: Callable[[Outages, _Scene, float], Annotation]
+    found: Sequence[T], scene: _Scene, build: Callable[[Region[T, str], _Scene, float], Annotation]
 ) -> list[_Drawn]:
-    """The outages of one provider, or of the gateway, as regions; ``build`` is told where each is drawn from."""
+    """What one provider, or the gateway, had, as regions; ``build`` is told where each is drawn from."""
     gap = scene.range_seconds / GAPS_A_RANGE
     while len(regions := merge(found, provider, gap)) > MAX_REGIONS:
         gap *= 2

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from bridge.history.remote import RemoteHistory
 from bridge.history.store import Store
-from bridge.queries import tables
+from bridge.history.uptime import Uptimes
+from bridge.queries import incident_tables, incidents, tables
 from bridge.queries.annotations import annotate
 from bridge.queries.catalog import TABLES, Metric, labels_of, metric
 from bridge.queries.payloads import NOTHING_CHOSEN, Choice
@@ -25,6 +28,7 @@ from bridge.queries.vocabulary import Vocabulary
 from bridge.queries.worst import worst
 
 EVENTS_WITHOUT_RANGE_SECONDS = 86_400.0
+INCIDENTS_WITHOUT_RANGE_SECONDS = 7 * 86_400.0
 MAX_TABLE_ROWS = 20_000
 AS_OF_NOW = "as of now, not of the range's end"
 MAX_SECONDS = 10.0
@@ -182,7 +186,20 @@ def _table(target: Target, filters: Sequence[Matcher], request: Request, view: V
     if target.metric == "transitions":
         span = request.span or TimeRange(view.now - EVENTS_WITHOUT_RANGE_SECONDS, view.now)
         return tables.transitions(store.events(span.start, span.end), wanted)
+    if target.metric == "incidents":
+        span = request.span or TimeRange(max(0.0, view.now - INCIDENTS_WITHOUT_RANGE_SECONDS), view.now)
+        return incident_tables.of_incidents(view, incidents.found(view, store, span), wanted)
     if target.metric == "freshness":
         return tables.freshness(view)
-    table = {"providers": tables.providers, "circuits": tables.circuits, "explain": tables.explain}[target.metric]
-    return table(view, wanted)
+    if target.metric == "uptime":
+        return incident_tables.of_uptimes(uptimes(view, store), wanted)
+    if target.metric == "providers":
+        return tables.providers(view, wanted, uptimes(view, store))
+    return {"circuits": tables.circuits, "explain": tables.explain}[target.metric](view, wanted)
+
+
+def uptimes(view: View, store: Store) -> Uptimes:
+    """For how long each provider had which status; nothing where that cannot be read."""
+    with suppress(sqlite3.Error):
+        return store.uptimes(view.latest.poll_id, view.now) if view.latest else {}
+    return {}

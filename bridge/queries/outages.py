@@ -7,6 +7,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,9 +67,17 @@ Outages = Region[Outage, str]
 """Outages of one provider, or of the gateway, that are drawn as one."""
 
 
-def provider(outage: Outage) -> str:
-    """Whose it is; empty for the gateway's."""
-    return outage.key.provider
+class Keyed(Protocol):
+    """What belongs to a circuit, a provider or the gateway."""
+
+    @property
+    def key(self) -> Key:
+        """Whose it is."""
+
+
+def provider(one: Keyed) -> str:
+    """Whose it is; empty for the gateway's, and the fleet's."""
+    return one.key.provider
 
 
 def outages(key: Key, events: Sequence[Event], window: TimeRange, kept_since: float, began: float) -> list[Outage]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from bridge.model import Key
 from bridge.queries.outages import Outage, Outages, provider
-from bridge.queries.regions import merge
+from bridge.queries.regions import Spanning, merge
 from bridge.queries.timerange import TimeRange
 from bridge.queries.view import View, clock, duration
 
@@ -22,7 +22,7 @@ def which(region: Outages) -> str:
     return f"{len(region.items):,} outages{models}"
 
 
-def since(whole: Outage, drawn_from: float, window: TimeRange) -> str:
+def since(whole: Spanning, drawn_from: float, window: TimeRange) -> str:
     """When it began, if that was before the range; the day too, if it is drawn on another one (UTC)."""
     if whole.start >= window.start:
         return ""

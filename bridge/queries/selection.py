@@ -1,4 +1,4 @@
-"""The annotation query language: ``circuit``, ``status{provider="openai"}``, several with commas, ``all``."""
+"""The annotation query language: ``incident``, ``status{provider="openai"}``, several with commas, ``all``."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from collections.abc import Sequence
 from bridge.model import Key
 from bridge.queries.targets import Known, Matcher, Target, TargetError, nearest, nothing, parse_list
 
-KINDS = ("circuit", "status", "roster", "gateway")
-LABELS = {"circuit": ("provider", "model"), "status": ("provider",), "roster": ("provider",)}
+KINDS = ("incident", "circuit", "status", "roster", "gateway")
+LABELS = {"circuit": ("provider", "model"), "incident": ("provider",), "status": ("provider",), "roster": ("provider",)}
 """What a selector may go by; of the others by all there is."""
 EVERY_KIND = "annotations"
 """As a target is written: ``annotations{kind="circuit"}``."""
 ALL = "all"
 """The same in a query."""
-DEFAULT = "circuit,gateway"
+DEFAULT = "incident,gateway"
 """What an empty query stands for."""
 MAX_PICKS = 8
 """Kinds, with a selector each, that one query may name."""
 
-_HINT = 'annotations are circuit, status, roster, gateway and all, each alone or like circuit{provider=~"openai|groq"}'
+_HINT = f'annotations are {", ".join(KINDS)} and all, each alone or like incident{{provider=~"openai|groq"}}'
 
 
 class Selection:

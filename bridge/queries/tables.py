@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
-from bridge.health.rounding import rounded_seconds
+from bridge.health.rounding import rounded, rounded_seconds
+from bridge.history.uptime import SPANS, Uptime, Uptimes
 from bridge.model import Circuit, CircuitState, Event, Verdict
 from bridge.queries.annotations import Annotation
 from bridge.queries.catalog import CIRCUIT_WORDS, STATUS_WORDS, Metric
 from bridge.queries.series import Series
 from bridge.queries.view import View, duration
 
+NO_UPTIMES: Uptimes = MappingProxyType({})
 Cell = str | float | bool | None
 
 
@@ -62,6 +65,8 @@ PROVIDERS_COLUMNS = (
     Column("Request rate", "number", "reqps", "Req/s"),
     Column("Data age", "number", "s", "Age"),
     Column("Why", unread=True),
+    Column("Last success", "time", unread=True),
+    *(Column(f"Uptime {span}", "number", "percent", unread=True) for span in SPANS),
 )
 CIRCUITS_COLUMNS = (
     Column("Provider"),
@@ -121,17 +126,17 @@ def known(value: float) -> float | None:
     return None if value != value else float(value)
 
 
-def providers(view: View, wanted: Wanted) -> Table:
-    """A row a provider, worst first. Once the data is stale only names and the data's age are known."""
+def providers(view: View, wanted: Wanted, uptimes: Uptimes = NO_UPTIMES) -> Table:
+    """A row a provider, worst first. Once the data is stale only names, uptimes and the data's age are known."""
     rows = [
-        _provider_row(view, verdict)
+        _provider_row(view, verdict, uptimes.get(verdict.provider, {}))
         for verdict in view.verdicts()
         if wanted({"provider": verdict.provider, "status": view.status(verdict).word})
     ]
     return Table("providers", PROVIDERS_COLUMNS, rows)
 
 
-def _provider_row(view: View, verdict: Verdict) -> list[Cell]:
+def _provider_row(view: View, verdict: Verdict, uptimes: Mapping[str, Uptime]) -> list[Cell]:
     def value(metric: str) -> float | None:
         return view.value(verdict, metric)
 
@@ -155,12 +160,14 @@ def _provider_row(view: View, verdict: Verdict) -> list[Cell]:
         value("provider_request_rate"),
         view.age_seconds,
         view.trouble if view.stale else reason(verdict) or None,
+        None if view.stale or verdict.last_success is None else milliseconds(verdict.last_success),
+        *(rounded("provider_uptime", uptimes.get(span, Uptime()).up_percent) for span in SPANS),
     ]
 
 
 def reason(verdict: Verdict) -> str:
     """Why a provider's status is what it is."""
-    return verdict.evidence[0].note.partition(": ")[2] if verdict.evidence else ""
+    return verdict.reason or (verdict.evidence[0].note.partition(": ")[2] if verdict.evidence else "")
 
 
 def _open_since(view: View, provider: str) -> int | None:

@@ -1,4 +1,4 @@
-"""Trends: how every provider's score went over the last day, and for how long it was not well."""
+"""Trends: how every provider's score went over the last day."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bridge.history.codec import Floats
-from bridge.history.columns import GAP_INTERVALS
 from bridge.history.store import Store
-from bridge.model import Status
 from bridge.queries.catalog import Metric, metric
 from bridge.queries.series import Recorded, Series, Steps
 from bridge.queries.targets import Matcher, parse
@@ -63,24 +61,11 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Spells:
-    """How long a provider was degraded or down in the span, and how often that began."""
-
-    count: int
-    seconds: float
-    last_at: float
-    """When it was last seen so."""
-    began_at: float
-    """When the newest of them was first seen, as degraded or as down."""
-
-
-@dataclass(frozen=True, slots=True)
 class Trends:
-    """The score's line of every provider, and the spells of those that were not well."""
+    """The score's line of every provider."""
 
     grid: Grid
     lines: Mapping[str, Line] = field(default_factory=dict)
-    spells: Mapping[str, Spells] = field(default_factory=dict)
 
 
 class TrendCache:
@@ -130,34 +115,7 @@ def _line(series: Series, grid: Grid, wanted: Metric) -> Line:
 
 
 def _trends(store: Store, view: View, grid: Grid) -> Trends:
-    recorded = _recorded(store, view, grid)
-    return Trends(grid, _lines(recorded, grid, "provider_health_score"), _spells(recorded, grid.now))
-
-
-def _spells(recorded: Recorded, now: float) -> dict[str, Spells]:
-    times = recorded.columns.times
-    if not len(times):
-        return {}
-    providers, status = recorded.columns.of_providers("provider_status")
-    known = ~np.isnan(status) & (status != Status.UNKNOWN)
-    bad = known & (status >= Status.DEGRADED)
-    intervals = recorded.columns.intervals
-    lengths = np.diff(times, append=min(now, times[-1] + intervals[-1]))
-    lengths = np.where(lengths > GAP_INTERVALS * intervals, intervals, lengths)  # then the bridge was away
-    # A poll that failed in between does not make two spells of one.
-    rows = np.maximum.accumulate(np.where(known, np.arange(len(times))[:, None], 0), axis=0)
-    going_on = np.take_along_axis(bad, rows, axis=0)
-    begins = going_on & ~np.vstack((np.zeros((1, len(providers)), dtype=bool), going_on[:-1]))
-    last = len(times) - 1 - np.argmax(bad[::-1], axis=0)
-    newest = len(times) - 1 - np.argmax(begins[::-1], axis=0)
-    counts, seconds = begins.sum(axis=0), lengths @ bad
-    return {
-        provider: Spells(
-            int(counts[column]), float(seconds[column]), float(times[last[column]]), float(times[newest[column]])
-        )
-        for column, provider in enumerate(providers)
-        if counts[column]
-    }
+    return Trends(grid, _lines(_recorded(store, view, grid), grid, "provider_health_score"))
 
 
 def _span_seconds(store: Store, view: View) -> float:

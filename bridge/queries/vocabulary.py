@@ -19,6 +19,7 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     "status": tuple(STATUS_WORDS.values()),
     "state": (*CIRCUIT_WORDS.values(), "unknown"),
     "kind": KINDS,
+    "phase": ("ongoing", "recovering", "over", "not known"),
 }
 """Labels whose texts are the bridge's own words."""
 

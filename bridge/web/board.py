@@ -6,8 +6,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from bridge.model import Circuit, CircuitState, Status, Verdict
+from bridge.model import FLEET, Circuit, CircuitState, Incident, Status, Verdict
 from bridge.queries import tables
+from bridge.queries.incidents import bad_for, most_urgent_first, name, phase, told
 from bridge.queries.view import View, clock, duration
 from bridge.web.text import TEXT_WIDTH, printable, text_table, warning, wrapped
 
@@ -18,6 +19,7 @@ REASONS_SHOWN = 12
 NOTICES_SHOWN = 5
 LABEL_WIDTH = 6
 OPEN_CIRCUITS_SHOWN = 12
+INCIDENTS_SHOWN = 8
 FLAPPING_SECONDS = 3600.0
 """A circuit that opened more than once within this time is flapping."""
 FAILING_FROM = 0.1
@@ -26,7 +28,7 @@ HINTS = """\
 Go deeper:
   curl '{base}/providers/{name}?format=text'
   curl '{base}/query?target=transitions&from=now-6h&format=text'
-  curl '{base}/query?target=annotations&from=now-24h&format=text'
+  curl '{base}/incidents?from=now-24h&format=text'
 """
 
 
@@ -60,6 +62,30 @@ def summary(view: View) -> dict[str, Any]:
             for verdict in verdicts
             if verdict.status is not Status.HEALTHY and not view.stale
         ],
+        "incidents": [_incident(view, one) for one in (view.snapshot.incidents if view.snapshot else ())],
+    }
+
+
+def _incident(view: View, it: Incident) -> dict[str, Any]:
+    """An incident that is not over; one of the fleet has no provider."""
+    return {
+        "provider": it.provider or None,
+        "status": it.peak.word,
+        "phase": phase(view, it),
+        "kind": it.kind,
+        "start": tables.milliseconds(it.start.at),
+        "bad_seconds": round(bad_for(view, it), 3),
+        "affected": list(it.affected),
+        "reached": it.reached,
+        "among": it.among,
+        "requests": it.requests,
+        "failed": it.failed,
+        "cause": it.cause,
+        "number": it.number,
+        "recurring": it.recurring,
+        "fleet": it.fleet is not None or it.provider == FLEET,
+        "pages": it.pages,
+        "told": told(view, it),
     }
 
 
@@ -78,10 +104,10 @@ def headline(view: View) -> str:
     return "; ".join(told) or f"all {healthy} providers with data are healthy"
 
 
-def board_text(view: View, base: str, spells: Sequence[str]) -> str:
+def board_text(view: View, base: str, incidents: Sequence[str]) -> str:
     """The board: three answers first, then the table, then where to look further.
 
-    ``base`` is the bridge's own URL; ``spells`` are the lines of the third answer: blip or regression.
+    ``base`` is the bridge's own URL; ``incidents`` are the lines of the third answer: blip or regression.
     """
     lines = ["PROVIDER HEALTH", ""]
     if view.trouble:
@@ -91,11 +117,21 @@ def board_text(view: View, base: str, spells: Sequence[str]) -> str:
     if not view.stale:
         lines += _labelled("Now", [headline(view), *_reasons(view)])
         lines += _labelled("Open", _open_circuits(view))
-    lines += _labelled("Blip?", list(spells))
+    lines += _labelled("Blip?", list(incidents))
     lines += [*_labelled("Data", [freshness(view)]), ""]
     table = tables.providers(view, lambda _: True)
     body = text_table(table, view.now) if table.rows else "(no providers yet)\n"
     return "\n".join([*lines, body, HINTS.format(base=base, name=_name_to_type(view))])
+
+
+def incident_lines(view: View, found: Sequence[Incident]) -> list[str]:
+    """The third answer: the incidents of the last 24 h, those that last first."""
+    urgent = most_urgent_first(found)
+    if not urgent:
+        return ["no incident in the last 24 h"]
+    lines = [printable(f"{name(one)}: {told(view, one)}") for one in urgent[:INCIDENTS_SHOWN]]
+    more = len(urgent) - INCIDENTS_SHOWN
+    return [*lines, f"and {more} more, see /incidents?from=now-24h&format=text"] if more > 0 else lines
 
 
 def _name_to_type(view: View) -> str:

@@ -12,7 +12,7 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
 from bridge.history.size import HistorySize
-from bridge.model import Key, Snapshot
+from bridge.model import FLEET, Key, Snapshot
 from bridge.queries.catalog import METRICS, Metric
 from bridge.queries.series import current
 from bridge.queries.targets import Target
@@ -25,6 +25,14 @@ _LEVELS = (
     ("provider", "a provider's own circuit", ("provider",)),
     ("model", "a model's circuit", ("provider", "model")),
 )
+MAX_CAUSE_CHARACTERS = 200
+INCIDENT_NUMBERS = {
+    "bad_seconds": ("bad_seconds", "For how long a provider was seen bad in its incident, in all"),
+    "requests": ("requests", "Requests while an incident lasted, where they are counted"),
+    "failed": ("failed_requests", "How many of the requests while an incident lasted failed"),
+    "number": ("number", "An incident's place among those of its provider that began within 24 h"),
+}
+"""What is known of an incident in numbers: the name of its metric, and what that means."""
 ALWAYS = ("gateway_up", "gateway_data_age_seconds", "gateway_poll_seconds")
 """Metrics that stay while the data is stale, and that change without a new snapshot."""
 
@@ -46,7 +54,7 @@ class Exposition:
             written = self._written
             if written is None or written[0] is not snapshot:
                 metrics = (metric for name, metric in METRICS.items() if name not in ALWAYS)
-                families = [*_families(view, metrics), *_circuits(snapshot)]
+                families = [*_families(view, metrics), *_circuits(snapshot), *_incidents(snapshot)]
                 written = self._written = snapshot, _text(families)
         return written[1] + live
 
@@ -122,6 +130,40 @@ def _circuits(snapshot: Snapshot) -> Iterable[Family]:
         for which, label in SOURCES.items():
             opens[level].add_metric([*labels, label], openings if source == which else 0)
     return [family for family in (*reported.values(), *opens.values()) if family.samples]
+
+
+def _incidents(snapshot: Snapshot) -> Iterable[Family]:
+    """The incidents that are not over, for alerts to go by.
+
+    The cause has a series of its own: it changes when an incident gets worse, and no alert's name should with it.
+    """
+    which = ("status", "kind", "phase")
+    whole = GaugeMetricFamily("fleet_incident", "1 for the fleet's incident that is not over", labels=which)
+    one = GaugeMetricFamily(
+        "provider_incident",
+        "1 for a provider's incident that is not over; status is its worst, pages=no: the fleet's tells of it",
+        labels=("provider", *which, "pages"),
+    )
+    cause = GaugeMetricFamily(
+        "provider_incident_cause", "1 for the reason at the peak of an incident", labels=("provider", "cause")
+    )
+    numbers = {
+        field: GaugeMetricFamily(f"provider_incident_{name}", meaning, labels=("provider",))
+        for field, (name, meaning) in INCIDENT_NUMBERS.items()
+    }
+    reached = GaugeMetricFamily("fleet_incident_providers", "How many providers are part of it", labels=())
+    for it in snapshot.incidents:
+        told = [it.peak.word, it.kind, it.phase]
+        if it.provider == FLEET:
+            whole.add_metric(told, 1.0)
+            reached.add_metric([], it.reached)
+            continue
+        one.add_metric([it.provider, *told, "yes" if it.pages else "no"], 1.0)
+        cause.add_metric([it.provider, it.cause[:MAX_CAUSE_CHARACTERS]], 1.0)
+        for field, family in numbers.items():
+            if (value := getattr(it, field)) is not None:
+                family.add_metric([it.provider], value)
+    return [family for family in (whole, reached, one, cause, *numbers.values()) if family.samples]
 
 
 def _text(families: Iterable[Family]) -> bytes:

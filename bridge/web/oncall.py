@@ -8,14 +8,16 @@ import sqlite3
 from flask import Blueprint, Response, request
 
 from bridge.bridge import current_bridge
-from bridge.model import Event
+from bridge.model import Event, Incident
 from bridge.queries import answer as answers
+from bridge.queries import incidents as incidents_of
 from bridge.queries import tables
 from bridge.queries.answer import Ask, Request
 from bridge.queries.series import Steps
-from bridge.queries.targets import matcher, nearest
+from bridge.queries.targets import Matcher, matcher, nearest
+from bridge.queries.timerange import TimeRange
 from bridge.queries.view import View
-from bridge.web import board, formats, page, provider_page, requestlog, rows, status_page, text
+from bridge.web import board, formats, incident_page, page, provider_page, requestlog, requests, rows, status_page, text
 from bridge.web.errors import HINTS, ApiError
 
 HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
@@ -35,7 +37,7 @@ def status_board() -> Response:
     view = current_bridge().view()
     if _wants_json():
         return _varying(formats.json_response(board.summary(view)))
-    return _varying(formats.text_response(board.board_text(view, _base_url(), _spell_lines(view))))
+    return _varying(formats.text_response(board.board_text(view, _base_url(), _incident_lines(view))))
 
 
 @blueprint.get("/providers")
@@ -65,6 +67,20 @@ def provider(name: str) -> Response:
     return _varying(_table("explain", name))
 
 
+@blueprint.get("/incidents")
+def incidents() -> Response:
+    """The incidents of ``from`` to ``to`` (else of the last 7 days): a page, or a table as ``/providers`` is.
+
+    Raises TimeError, and ApiError for another format.
+    """
+    view = current_bridge().view()
+    span = requests.span_by_url(request, view.now)
+    if not _wants_page():
+        return _varying(_table("incidents", span=span))
+    table = answers.answer(_asked("incidents", (), span), view, current_bridge().store, None)[0].table
+    return _html(incident_page.incident_page(_frame(view), table, span))
+
+
 @blueprint.get("/static/<name>")
 def static_file(name: str) -> Response:
     """The pages' style sheet and script. Under the URL the pages use they never change, so browsers may keep them."""
@@ -81,16 +97,20 @@ def _fleet_page() -> Response:
     bridge = current_bridge()
     frame = _frame(bridge.view())
     trends = bridge.trends.trends(bridge.store, frame.view)
-    return _html(status_page.fleet_page(frame, trends, _recent_events(frame.view)))
+    return _html(status_page.fleet_page(frame, trends, _last_incidents(frame.view), _recent_events(frame.view)))
 
 
-def _spell_lines(view: View) -> list[str]:
+def _last_incidents(view: View) -> list[Incident]:
+    """The incidents of the last 24 h, by the time they began."""
+    return incidents_of.found(view, current_bridge().store, TimeRange(view.now - page.DAY_SECONDS, view.now))
+
+
+def _incident_lines(view: View) -> list[str]:
     """Blip or regression; a history that cannot be read costs the board this answer alone."""
     if view.snapshot is None:
         return []
-    bridge = current_bridge()
     try:
-        return status_page.spell_lines(view, bridge.trends.trends(bridge.store, view))
+        return board.incident_lines(view, _last_incidents(view))
     except sqlite3.Error as error:
         requestlog.explain(f"the history could not be read: {error}")
         return ["not known: the recorded history cannot be read just now"]
@@ -101,7 +121,8 @@ def _provider_page(view: View, name: str, *, known: bool) -> Response:
     if not known:
         return _html(provider_page.missing_page(frame, name), status=404 if view.snapshot else 503)
     bridge = current_bridge()
-    return _html(provider_page.provider_page(frame, name, bridge.store, _recent_events(view, name)))
+    its = [one for one in _last_incidents(view) if one.provider == name]
+    return _html(provider_page.provider_page(frame, name, bridge.store, its, _recent_events(view, name)))
 
 
 def _frame(view: View) -> page.Frame:
@@ -157,13 +178,16 @@ def _varying(response: Response) -> Response:
     return response
 
 
-def _table(name: str, provider: str | None = None) -> Response:
+def _asked(name: str, filters: tuple[Matcher, ...], span: TimeRange | None) -> Request:
+    return Request((Ask(name),), span, Steps(1, 0.0), filters)
+
+
+def _table(name: str, provider: str | None = None, span: TimeRange | None = None) -> Response:
     wanted = rows.wanted_format(request)
     bridge = current_bridge()
     filters = () if provider is None else (matcher("provider", "=", provider),)
-    asked = Request((Ask(name),), None, Steps(1, 0.0), filters)
     view = bridge.view()
-    answered = answers.answer(asked, view, bridge.store, None)
+    answered = answers.answer(_asked(name, filters, span), view, bridge.store, None)
     if wanted == "text":
         return formats.text_response(text.render(answered, view.now))
     if wanted in rows.FORMATS:

@@ -7,13 +7,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bridge.history.store import Store
-from bridge.model import Event, Verdict
-from bridge.queries import tables
+from bridge.model import Event, Incident, Verdict
+from bridge.queries import incident_tables, tables
+from bridge.queries.answer import uptimes
 from bridge.queries.catalog import METRICS
+from bridge.queries.incidents import most_urgent_first
 from bridge.queries.tables import Cell
 from bridge.queries.trend import Grid, Line, lines
 from bridge.queries.view import View, duration
 from bridge.web import board
+from bridge.web.incident_page import told_incidents
 from bridge.web.page import Frame, changes, number, render
 from bridge.web.sparkline import path
 from bridge.web.status_page import span_words
@@ -43,8 +46,8 @@ class Chart:
     worst: str
 
 
-def provider_page(frame: Frame, provider: str, store: Store, events: Iterable[Event]) -> str:
-    """The page of a provider that is there."""
+def provider_page(frame: Frame, provider: str, store: Store, its: Sequence[Incident], events: Iterable[Event]) -> str:
+    """The page of a provider that is there; ``its`` are its incidents of the last 24 h."""
     view = frame.view
     verdict = next(one for one in view.verdicts() if one.provider == provider)
     status = view.status(verdict).word
@@ -60,11 +63,20 @@ def provider_page(frame: Frame, provider: str, store: Store, events: Iterable[Ev
         why="" if view.stale else board.joined(board.reach(view, verdict), board.why(view, verdict)),
         freshness=board.freshness(view),
         charts=_charts(view, store, verdict),
+        incidents=told_incidents(view, most_urgent_first(its)),
+        uptimes=_uptimes(view, store, provider),
+        last_success=None if view.stale else verdict.last_success,
         circuits=[_named(circuits, row) for row in circuits.rows],
         evidence=[_named(explained, row) for row in explained.rows],
         told_once=f": {view.trouble}" if view.stale else "",
         changes=changes(events, provider),
     )
+
+
+def _uptimes(view: View, store: Store, provider: str) -> list[Mapping[str, Cell]]:
+    """A row a span."""
+    table = incident_tables.of_uptimes(uptimes(view, store), lambda labels: labels["provider"] == provider)
+    return [_named(table, row) for row in table.rows]
 
 
 def missing_page(frame: Frame, name: str) -> str:

@@ -155,6 +155,11 @@ def annotation_by_url(request: HttpRequest, now: float) -> AnnotationRequest:
     return AnnotationRequest(request.args.get("query", ""), _url_span(request, now) or _last_day(now), b"null")
 
 
+def span_by_url(request: HttpRequest, now: float) -> TimeRange | None:
+    """``from`` and ``to`` of a GET; None where neither is given. Raises TimeError."""
+    return _url_span(request, now)
+
+
 def annotation(body: Mapping[str, Any], now: float) -> AnnotationRequest:
     """A Simple JSON annotation query. Without a range it is the last 24 hours, without a query what an empty one draws.
 

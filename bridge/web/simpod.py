@@ -19,6 +19,7 @@ ALL_OF = {
     "status": "every status",
     "state": "every state",
     "kind": "every kind",
+    "phase": "every phase",
 }
 WIDTH = 40
 """Of an input, in the editor's own units of 8 pixels."""

@@ -35,7 +35,7 @@ NOT_HEALTHY = '{provider=~"${provider:regex}",status!="healthy"}'
 NOT_CLOSED = '{provider=~"${provider:regex}",model=~"${model:regex}",state!="CLOSED"}'
 CIRCUIT_CHANGES = '{kind="circuit",provider=~"${provider:regex}",model=~"${model:regex}"}'
 BY_PROVIDER, BY_MODEL = " as {{provider}}", " as {{provider}} / {{model}}"
-ANNOTATIONS = f"circuit{PROVIDER},gateway"
+ANNOTATIONS = f"incident{PROVIDER},gateway"
 
 FLAPPING = [
     Threshold(None, "transparent"),
@@ -222,7 +222,7 @@ class _Annotation(dashboard.AnnotationQuery):
     """What happened, switched on. The SDK's model has no room for what a datasource of its own asks."""
 
     def __init__(self, source: Datasource) -> None:
-        super().__init__("Circuits and gateway", source.ref, icon_color=looks.DOWN)
+        super().__init__("Incidents and gateway", source.ref, icon_color=looks.DOWN)
         self._asked = source.annotation(ANNOTATIONS)
 
     def to_json(self) -> Json:

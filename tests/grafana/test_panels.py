@@ -149,7 +149,7 @@ def test_variables_list_every_name_and_models_are_those_of_the_chosen_providers(
     ("providers", "drawn"),
     [(ALL, 1), (("fireworks",), 1), (("openai", "fireworks"), 1), (("openai", AWKWARD), 0), ((AWKWARD,), 0)],
 )
-def test_annotations_draw_the_outages_of_the_chosen_providers(
+def test_annotations_draw_the_incidents_of_the_chosen_providers(
     site: Site, board: Json, providers: tuple[str, ...], drawn: int
 ) -> None:
     [annotation] = board["annotations"]["list"]
@@ -160,7 +160,7 @@ def test_annotations_draw_the_outages_of_the_chosen_providers(
     for event in events:
         assert event["timeEnd"] > event["time"]
         assert event["text"]
-        assert event["newState"] == "alerting"
+        assert event["newState"] == "pending", "fireworks is degraded"
 
 
 def test_there_are_two_dashboards_a_datasource() -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 from bridge.health.assess import assess
+from bridge.health.incidents import Watch, update
 from bridge.health.memory import Memory
+from bridge.health.observed import observe
 from bridge.health.traffic import Arrivals
 from bridge.history.codec import PollLayout
 from bridge.history.columns import Columns, Part, join
@@ -24,10 +27,12 @@ from bridge.model import (
     Counters,
     Event,
     Evidence,
+    Incident,
     Key,
     ModelNumbers,
     Moment,
     Poll,
+    Sight,
     Signals,
     Snapshot,
     Status,
@@ -52,7 +57,9 @@ def verdict(
     unknown: dict[str, float | None] = dict.fromkeys(PROVIDER_METRICS)
     known = {f"provider_{name}": value for name, value in values.items()}
     assert known.keys() <= unknown.keys(), known.keys() - unknown.keys()
-    return Verdict(provider, status, since, {**unknown, "provider_status": float(status), **known}, tuple(evidence))
+    evidence = tuple(evidence)
+    reason = evidence[0].note.partition(": ")[2] if evidence else ""
+    return Verdict(provider, status, since, {**unknown, "provider_status": float(status), **known}, evidence, reason)
 
 
 def circuit(
@@ -118,12 +125,17 @@ class Recorder:
     def __init__(self, store: Store) -> None:
         self.store = Store(store.path.parent, retention_seconds=store._retention_seconds)
         self.failing_since: float | None = None
+        self.watch = Watch()
 
     def good(self, one: Snapshot, *events: Event, interval: float = INTERVAL) -> Snapshot:
-        """A good poll that brought this snapshot."""
+        """A good poll that brought this snapshot; its incidents are those of its verdicts and of the polls before."""
         self.failing_since = None
+        self.watch = update(self.watch, observe(one.verdicts, one.models), Moment(one.at, one.at), interval)
+        one = replace(one, incidents=self.watch.lasting)
         poll = Poll(one.at, interval, "ok", "", 0.025, steady=one.at)
-        self.store.append(poll, failing_since=None, events=events, snapshot=one, memory=memory_of(one))
+        self.store.append(
+            poll, failing_since=None, events=events, snapshot=one, memory=replace(memory_of(one), watch=self.watch)
+        )
         self.store.maintain(Moment(poll.at, poll.steady))
         return one
 
@@ -172,3 +184,20 @@ def polls_of(store: Store, start: float, end: float) -> list[SimpleNamespace]:
         )
         for at, interval, outcome, seconds, layout, numbers in rows
     ]
+
+
+def incident(
+    provider: str,
+    start: float,
+    seconds: float,
+    *,
+    lasts: bool = False,
+    peak: Status = Status.DOWN,
+    cause: str = "12 of 80 requests failed in 2 min (15 %)",
+    **more: Any,
+) -> Incident:
+    """An incident that began then, and was bad for so long; over, or seen at its end and lasting."""
+    began, ended = (Sight(at, at, at) for at in (start, start + seconds))
+    end = None if lasts else ended
+    its = Incident(provider, began, began, ended, peak, cause, end, over=not lasts, bad_seconds=seconds)
+    return replace(its, **more)

@@ -21,7 +21,8 @@ from bridge.health.assess import assess
 from bridge.health.memory import Memory
 from bridge.health.windows import Window
 from bridge.history.store import Store
-from bridge.model import Counters, Event, Moment, Poll, Reading, Signals, Snapshot
+from bridge.history.uptime import Uptimes
+from bridge.model import Counters, Event, Incident, Moment, Poll, Reading, Signals, Snapshot
 from bridge.policy import BreakerPolicy, Policy
 from tests.captures import replay, scrapes
 from tests.health.polls import says
@@ -123,8 +124,18 @@ def log() -> Iterator[Open]:
         yield lambda: Store(Path(folder), retention_seconds=7 * 86_400)
 
 
-def happened(history: Sequence[Given], restarts: bool) -> tuple[list[Event], list[Snapshot], dict[str, object]]:
-    """What came of a history: events, snapshots, and the memory at its end; with its restarts, or without any."""
+class Happened(NamedTuple):
+    """What came of a history."""
+
+    events: list[Event]
+    snapshots: list[Snapshot]
+    incidents: list[Incident]
+    uptimes: Uptimes
+    memory: dict[str, object]
+
+
+def happened(history: Sequence[Given], restarts: bool) -> Happened:
+    """What came of a history, with its restarts or without any."""
     totals: dict[str, tuple[int, int]] = {}
     events, snapshots, at = [], [], T0
     memory = Memory()
@@ -154,8 +165,9 @@ def happened(history: Sequence[Given], restarts: bool) -> tuple[list[Event], lis
             events += told
             snapshots.append(snapshot)
         assert store.events(0, T0 * 2) == events
+        incidents, uptimes = store.incidents(0, T0 * 2), store.uptimes(0, at)
         store.close()
-    return events, snapshots, told_by(memory)
+    return Happened(events, snapshots, incidents, uptimes, told_by(memory))
 
 
 def signals_of(one: Given, totals: Mapping[str, tuple[int, int]]) -> Signals:
@@ -173,7 +185,9 @@ COUNTED = ("requests", "failures")
 @given(polls)
 def test_any_history_comes_to_the_same_with_and_without_restarts(history: list[Given]) -> None:
     undisturbed, restarted = happened(history, restarts=False), happened(history, restarts=True)
-    assert restarted[0] == undisturbed[0]
-    assert restarted[1] == undisturbed[1]
-    if undisturbed[1]:
-        assert restarted[2] == undisturbed[2]
+    assert restarted.events == undisturbed.events
+    assert restarted.snapshots == undisturbed.snapshots
+    assert restarted.incidents == undisturbed.incidents
+    assert restarted.uptimes == undisturbed.uptimes
+    if undisturbed.snapshots:
+        assert restarted.memory == undisturbed.memory

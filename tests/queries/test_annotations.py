@@ -15,7 +15,19 @@ from hypothesis import strategies as st
 
 from bridge.gateway.errors import GatewayError
 from bridge.history.store import Latest, Store
-from bridge.model import Circuit, CircuitState, Event, Key, Learnt, ModelNumbers, Poll, Signals, Snapshot
+from bridge.model import (
+    Circuit,
+    CircuitState,
+    Event,
+    Incident,
+    Key,
+    Learnt,
+    ModelNumbers,
+    Poll,
+    Signals,
+    Snapshot,
+    Status,
+)
 from bridge.policy import Policy
 from bridge.polling.loop import Poller
 from bridge.queries.annotations import MAX_EVENTS, MAX_REGIONS, Annotation, annotate
@@ -24,6 +36,7 @@ from bridge.queries.targets import MAX_TEXT_CHARACTERS, Known, TargetError, matc
 from bridge.queries.timerange import TimeRange
 from bridge.queries.view import View
 from tests.history.events import EventLog, WholeLog
+from tests.history.snapshots import incident
 from tests.one_poller import polled, reads
 
 NOON = 1_795_262_400.0  # 2026-11-21 12:00:00 UTC
@@ -76,20 +89,23 @@ def view(
 
 def drawn(
     events: Sequence[Event],
-    query: str = "",
+    query: str = "circuit,gateway",
     *,
     start: float = -3600.0,
     end: float = 0.0,
     seen: View | None = None,
     kept: float = -7 * DAY,
     known: Known = nothing,
+    incidents: Sequence[Incident] = (),
 ) -> list[Annotation]:
     """The annotations of a range around noon."""
     span, log = TimeRange(NOON + start, NOON + end), Log(*events)
+    if incidents:
+        log.tell(*incidents)
     return annotate(query, span, seen or view(), log, kept_since=NOON + kept, known=known)  # type: ignore[arg-type]
 
 
-def only(events: Sequence[Event], query: str = "", **asked: Any) -> Annotation:
+def only(events: Sequence[Event], query: str = "circuit,gateway", **asked: Any) -> Annotation:
     [found] = drawn(events, query, **asked)
     return found
 
@@ -348,6 +364,69 @@ class TestPoints:
         assert (went.title, went.new_state) == ("openai vanished", "no_data")
 
 
+class TestIncidents:
+    def told(self, *incidents: Incident, **asked: Any) -> list[Annotation]:
+        return drawn([], asked.pop("query", "incident"), incidents=incidents, **asked)
+
+    def test_one_is_a_region_from_its_first_poll_to_the_one_that_showed_it_healthy(self) -> None:
+        one = incident(
+            "groq", NOON - 900, 720, requests=1030.0, failed=412.0, affected=("a", "b"), reached=2, among=3, number=3
+        )
+        [found] = self.told(one)
+        assert spans([found]) == [(-900, -180)]
+        assert found.title == "groq: down"
+        assert found.text == (
+            "regression, 12m00s, over 3m00s ago; down: 12 of 80 requests failed in 2 min (15 %);"
+            " 2 of 3 models: a, b; 412 of 1,030 requests failed; recurring: the 3rd within 24 h"
+        )
+        assert (found.tags, found.new_state) == (("incident", "groq", "down"), "alerting")
+
+    def test_one_that_lasts_goes_up_to_now(self) -> None:
+        [found] = self.told(incident("groq", NOON - 60, 60, lasts=True, peak=Status.DEGRADED, cause="slow"))
+        assert spans([found]) == [(-60, 0)]
+        assert found.text == "ongoing for 1m00s, too early to say; degraded: slow"
+        assert found.new_state == "pending"
+
+    def test_one_that_began_before_the_range_says_since_when(self) -> None:
+        [found] = self.told(incident("groq", NOON - 4000, 720), start=-3600.0)
+        assert spans([found]) == [(-3591, -3280)]
+        assert found.text.startswith("since 10:53 UTC; ")
+
+    def test_one_that_is_outside_the_range_is_not_drawn(self) -> None:
+        assert self.told(incident("groq", NOON - 4000, 300)) == []
+
+    def test_neighbours_of_a_provider_are_one_region_that_says_how_many_and_which_was_worst(self) -> None:
+        one, other = incident("groq", NOON - 900, 5, peak=Status.DEGRADED), incident("groq", NOON - 880, 5)
+        [found] = self.told(one, other)
+        assert spans([found]) == [(-900, -875)]
+        assert found.text.startswith("2 incidents, the worst; blip, 5s, over 14m35s ago; down: ")
+        [alone] = self.told(one)
+        assert alone.id == found.id
+
+    def test_nothing_is_said_of_now_that_is_not_known(self) -> None:
+        [found] = self.told(incident("groq", NOON - 900, 60, lasts=True), seen=view(good_at=-840))
+        assert found.text.startswith("too early to say, 1m00s, not known since 2026-11-21 11:46:00 UTC; down: ")
+
+    def fleet(self, seconds: float = 300) -> list[Incident]:
+        names = ("a", "b", "c", "d")
+        parts = [incident(name, NOON - 900, seconds, fleet=NOON - 900) for name in names]
+        return [incident("", NOON - 900, 300, affected=names, reached=4, among=6, cause="4 of 6 at once"), *parts]
+
+    def test_one_of_the_fleet_is_one_region_and_not_each_of_its_providers(self) -> None:
+        [found] = self.told(*self.fleet())
+        assert found.title == "4 of 6 providers at once"
+        assert found.text.endswith("down: 4 of 6 at once; 4 of 6 providers: a, b, c, d")
+
+    def test_who_outlasts_it_has_a_region_too(self) -> None:
+        assert len(self.told(*self.fleet(seconds=301))) == 5
+
+    def test_who_asks_for_one_provider_sees_its_own_part_too(self) -> None:
+        found = self.told(*self.fleet(), query='incident{provider="b"}')
+        assert [one.tags for one in found] == [("incident", "b", "down"), ("incident", "down")]
+        assert found[0].text.endswith("part of a fleet incident")
+        assert self.told(*self.fleet(), query='incident{provider="x"}') == []
+
+
 class TestTheQuery:
     EVENTS = (
         *circuit((-600, "OPEN"), (-500, "CLOSED")),
@@ -357,15 +436,22 @@ class TestTheQuery:
         roster(-300, "absent", "present", "mistral"),
         *gateway((-200, "down"), (-100, "up")),
     )
+    INCIDENTS = (incident("xai", NOON - 250, 30),)
+    EVERYTHING = (
+        "circuit openai", "circuit groq", "status openai", "status groq", "roster mistral", "incident xai", "gateway",
+    )  # fmt: skip
 
     @pytest.mark.parametrize(
         ("query", "tags"),
         [
-            ("", ["circuit openai", "circuit groq", "gateway"]),
-            ("  ", ["circuit openai", "circuit groq", "gateway"]),
-            (" , ", ["circuit openai", "circuit groq", "gateway"]),
-            ("{}", ["circuit openai", "circuit groq", "gateway"]),
-            ("all", ["circuit openai", "circuit groq", "status openai", "status groq", "roster mistral", "gateway"]),
+            ("", ["incident xai", "gateway"]),
+            ("  ", ["incident xai", "gateway"]),
+            (" , ", ["incident xai", "gateway"]),
+            ("{}", ["incident xai", "gateway"]),
+            ("all", EVERYTHING),
+            ("incident", ["incident xai"]),
+            ('incident{provider=~"x.*"}', ["incident xai"]),
+            ('incident{provider="groq"}', []),
             ('all{provider="groq"}', ["circuit groq", "status groq", "gateway"]),
             ('all{kind="status",provider="groq"}', ["status groq"]),
             (
@@ -388,10 +474,7 @@ class TestTheQuery:
                 ["circuit groq", "status openai", "gateway"],
             ),
             ("{roster,gateway}", ["roster mistral", "gateway"]),
-            (
-                "annotations",
-                ["circuit openai", "circuit groq", "status openai", "status groq", "roster mistral", "gateway"],
-            ),
+            ("annotations", EVERYTHING),
             ('annotations{provider="groq"}', ["circuit groq", "status groq", "gateway"]),
             ('annotations{kind="circuit"}', ["circuit openai", "circuit groq"]),
             ('annotations{kind=~"status|roster",provider!="groq"}', ["status openai", "roster mistral"]),
@@ -399,8 +482,9 @@ class TestTheQuery:
             ('annotations{kind="circus"}', []),
         ],
     )
-    def test_a_query_picks_kinds_and_selectors(self, query: str, tags: list[str]) -> None:
-        assert [" ".join(one.tags[:2]).removesuffix(" down") for one in drawn(self.EVENTS, query)] == tags
+    def test_a_query_picks_kinds_and_selectors(self, query: str, tags: Sequence[str]) -> None:
+        found = drawn(self.EVENTS, query, incidents=self.INCIDENTS)
+        assert [" ".join(one.tags[:2]).removesuffix(" down") for one in found] == list(tags)
 
     def test_a_filter_on_the_kind_chooses_among_all_where_the_query_names_none(self) -> None:
         selection = Selection("", [matcher("kind", "=", "status")])

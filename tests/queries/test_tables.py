@@ -109,7 +109,7 @@ class TestProviders:
 
     def test_before_the_first_poll_the_columns_stand_alone(self) -> None:
         table = tables.providers(view(None), everything)
-        assert (len(table.columns), list(table.rows)) == (14, [])
+        assert (len(table.columns), list(table.rows)) == (18, [])
 
 
 class TestCircuits:

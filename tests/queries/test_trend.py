@@ -77,42 +77,9 @@ def test_a_line_that_is_not_known_any_more_does_not_reach_the_end(log: Recorder)
     assert list(line.values) == [100.0, 100.0, None]
 
 
-class TestSpells:
-    def test_are_counted_and_added_up(self, log: Recorder) -> None:
-        now = tell(log, [WELL, BAD, BAD, WELL, DOWN, WELL])
-        spells = trends(log, now).spells["x"]
-        assert (spells.count, spells.seconds, spells.last_at) == (2, 3 * INTERVAL, T0 + 4 * INTERVAL)
-
-    def test_one_that_goes_on_counts_until_now(self, log: Recorder) -> None:
-        now = tell(log, [WELL, WELL, DOWN]) + 7.0
-        assert trends(log, now).spells["x"].seconds == 7.0
-
-    def test_one_begins_with_the_first_sign_and_not_with_its_worst(self, log: Recorder) -> None:
-        now = tell(log, [BAD, WELL, BAD, DOWN, None, DOWN])
-        assert trends(log, now).spells["x"].began_at == T0 + 2 * INTERVAL
-
-    def test_a_failed_poll_in_between_does_not_make_two_of_one(self, log: Recorder) -> None:
-        now = tell(log, [WELL, DOWN, None, DOWN, WELL])
-        spells = trends(log, now).spells["x"]
-        assert (spells.count, spells.seconds) == (1, 2 * INTERVAL), "what nobody saw is not counted"
-
-    def test_one_that_stands_at_the_beginning_counts(self, log: Recorder) -> None:
-        now = tell(log, [DOWN, WELL])
-        assert trends(log, now).spells["x"].count == 1
-
-    def test_who_was_always_well_has_none(self, log: Recorder) -> None:
-        assert trends(log, tell(log, [WELL, None, WELL])).spells == {}
-
-    def test_an_unknown_status_is_neither_well_nor_not(self, log: Recorder) -> None:
-        for number, status in enumerate((BAD, Status.UNKNOWN, BAD, WELL)):
-            log.good(snapshot(T0 + INTERVAL * number, [verdict("x", status)]))
-        spells = trends(log, T0 + 3 * INTERVAL).spells["x"]
-        assert (spells.count, spells.seconds) == (1, 2 * INTERVAL)
-
-
 def test_without_any_history_there_is_nothing(store: Store) -> None:
     found = TrendCache().trends(store, View(T0, None, 45.0))
-    assert (found.lines, found.spells) == ({}, {})
+    assert found.lines == {}
 
 
 def test_they_are_worked_out_once_a_poll(log: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,5 +127,5 @@ def test_one_providers_lines_are_its_own_whatever_its_name_looks_like(log: Recor
 
 def test_a_clock_that_was_set_back_breaks_nothing(log: Recorder) -> None:
     tell(log, [WELL] * 3)
-    assert trends(log, T0 - 3600.0).spells == {}
+    assert trends(log, T0 - 3600.0).lines == {}
     assert trends(log, 10.0).lines == {}

@@ -14,8 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bridge.application import create_app
+from bridge.health.incidents import Watch
+from bridge.history import incidents
 from bridge.model import Event, Poll
 from bridge.settings import Settings
+from tests.history.snapshots import incident
 from tests.one_poller import reads
 
 NOON = 1_795_262_400.0  # 2026-11-21 12:00:00 UTC
@@ -52,9 +55,10 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlaskClient]:
 def clients(data_dir: Path, events: tuple[Event, ...]) -> Iterator[FlaskClient]:
     app = create_app(Settings(gateway_url="http://gateway.invalid", data_dir=data_dir), clock=reads(lambda: NOON))
     store = app.extensions["bridge"].store
-    store.append(
-        Poll(NOON - 15, 15.0, "timeout", "no answer within 10 s", 10.0), failing_since=NOON - 30, events=events
-    )
+    poll = Poll(NOON - 15, 15.0, "timeout", "no answer within 10 s", 10.0)
+    store.append(poll, failing_since=NOON - 30, events=events)
+    with store.database.transaction() as connection:
+        incidents.write(connection, poll, Watch(told=(incident(EVIL, NOON - 700, 300, cause=f'said "{EVIL}"'),)))
     yield app.test_client()
     store.close()
 
@@ -70,7 +74,7 @@ def ask(client: FlaskClient, body: Any, path: str = "/annotations") -> list[dict
 
 def test_every_event_carries_the_same_keys_and_the_types_grafana_takes(client: FlaskClient) -> None:
     found = ask(client, {"range": RANGE, "annotation": ANNOTATION})
-    assert [event["tags"][0] for event in found] == ["circuit", "status", "circuit", "gateway"]
+    assert [event["tags"][0] for event in found] == ["circuit", "status", "incident", "circuit", "gateway"]
     for event in found:
         assert list(event) == KEYS
         assert type(event["time"]) is type(event["timeEnd"]) is int
@@ -81,20 +85,23 @@ def test_every_event_carries_the_same_keys_and_the_types_grafana_takes(client: F
 
 
 def test_times_are_epoch_milliseconds_and_a_point_ends_when_it_begins(client: FlaskClient) -> None:
-    groq, status, evil, gateway = ask(client, {"range": RANGE, "annotation": ANNOTATION})
+    groq, status, whole, evil, gateway = ask(client, {"range": RANGE, "annotation": ANNOTATION})
     assert (groq["time"], groq["timeEnd"]) == (1_795_258_809_000, 1_795_262_400_000)
     assert "since 09:30 UTC" in groq["text"]
     assert status["time"] == status["timeEnd"] == 1_795_261_200_000
+    assert (whole["time"], whole["timeEnd"]) == (1_795_261_700_000, 1_795_262_000_000)
     assert (evil["time"], evil["timeEnd"]) == (1_795_261_800_000, 1_795_262_099_543)
     assert (gateway["time"], gateway["timeEnd"]) == (1_795_262_370_000, 1_795_262_400_000)
 
 
 def test_what_the_gateway_called_things_is_escaped_everywhere(client: FlaskClient) -> None:
-    [event] = ask(client, {"range": RANGE, "annotation": {"query": 'circuit{model=~"a.b.*"}'}})
-    assert "&lt;img src=x onerror=alert(1)&gt;" in event["title"]
-    assert "a&amp;b" in event["title"]
-    assert "said &quot;&lt;img" in event["text"]
-    assert "<" not in "".join([event["title"], event["text"], *event["tags"]])
+    [circuit] = ask(client, {"range": RANGE, "annotation": {"query": 'circuit{model=~"a.b.*"}'}})
+    assert "a&amp;b" in circuit["title"]
+    [whole] = ask(client, {"range": RANGE, "annotation": {"query": "incident"}})
+    for event in (circuit, whole):
+        assert "&lt;img src=x onerror=alert(1)&gt;" in event["title"]
+        assert "said &quot;&lt;img" in event["text"]
+        assert "<" not in "".join([event["title"], event["text"], *event["tags"]])
 
 
 def test_the_annotation_comes_back_as_it_was_sent(client: FlaskClient) -> None:
@@ -109,11 +116,9 @@ def test_a_large_annotation_comes_back_as_its_name(client: FlaskClient) -> None:
 @pytest.mark.parametrize(
     "annotation", [None, "Breakers", {}, {"name": "Breakers"}, {"query": None}, {"query": ""}, {"query": " "}]
 )
-def test_without_a_query_the_outages_of_circuits_and_of_the_gateway_are_drawn(
-    client: FlaskClient, annotation: Any
-) -> None:
+def test_without_a_query_incidents_and_outages_of_the_gateway_are_drawn(client: FlaskClient, annotation: Any) -> None:
     found = ask(client, {"range": RANGE, "annotation": annotation})
-    assert [event["tags"][0] for event in found] == ["circuit", "circuit", "gateway"]
+    assert [event["tags"][0] for event in found] == ["incident", "gateway"]
     assert found[0]["annotation"] == annotation
 
 
@@ -121,9 +126,9 @@ def test_without_a_range_it_is_the_last_day(client: FlaskClient) -> None:
     for body in (b"", b"{}", b'{"range": null}', b'{"range": {}}'):
         response = client.post("/annotations", data=body)
         kinds = [event["tags"][0] for event in orjson.loads(response.data)]
-        assert kinds == ["circuit", "circuit", "gateway"]
+        assert kinds == ["incident", "gateway"]
     kinds = [event["tags"][0] for event in ask(client, {"annotation": ANNOTATION})]
-    assert kinds == ["circuit", "roster", "status", "circuit", "gateway"]
+    assert kinds == ["circuit", "roster", "status", "incident", "circuit", "gateway"]
 
 
 def test_relative_times_and_milliseconds_are_ranges_too(client: FlaskClient) -> None:

@@ -59,6 +59,7 @@ def test_points_are_value_then_milliseconds_in_rising_order(site: Site) -> None:
         ("GET", "/query?target=gateway_up&format=rows", None),
         ("GET", "/providers", None),
         ("GET", "/providers/openai", None),
+        ("GET", "/incidents", None),
         ("GET", "/health", None),
         ("GET", "/ready", None),
         ("GET", "/", None),

@@ -22,6 +22,7 @@ from bridge.model import (
     PROVIDER_METRICS,
     Circuit,
     CircuitState,
+    Incident,
     Key,
     ModelNumbers,
     Moment,
@@ -35,6 +36,7 @@ from bridge.queries.catalog import METRICS
 from bridge.queries.view import View
 from bridge.settings import Settings
 from bridge.web.exposition import ALWAYS, Exposition, state
+from tests.history.snapshots import incident
 from tests.one_poller import reads
 
 AT = 1_800_000_000.0
@@ -285,3 +287,41 @@ def test_a_scrape_of_thirty_providers_is_cheap_even_just_after_a_poll(app: Flask
 
     at = AT + 1
     assert min(polled_and_scraped() for _ in range(15)) < 0.05
+
+
+class TestIncidents:
+    def told(self, *incidents: Incident) -> dict[str, dict[Labels, float]]:
+        seen = replace(snapshot(verdict("groq")), incidents=incidents)
+        found = read(Exposition().text(view(seen)))
+        return {name: series for name, series in found.items() if "_incident" in name}
+
+    def test_one_that_is_not_over_has_a_series_that_alerts_can_go_by(self) -> None:
+        one = incident("groq", AT - 600, 420, lasts=True, cause="all failed", requests=50.0, failed=41.0, number=3)
+        provider = ("provider", "groq")
+        which = {provider, ("status", "down"), ("kind", "regression"), ("phase", "ongoing"), ("pages", "yes")}
+        alone = frozenset({provider})
+        assert self.told(one) == {
+            "provider_incident": {frozenset(which): 1.0},
+            "provider_incident_cause": {frozenset({provider, ("cause", "all failed")}): 1.0},
+            "provider_incident_bad_seconds": {alone: 420.0},
+            "provider_incident_requests": {alone: 50.0},
+            "provider_incident_failed_requests": {alone: 41.0},
+            "provider_incident_number": {alone: 3.0},
+        }
+
+    def test_what_is_not_counted_has_none(self) -> None:
+        found = self.told(incident("groq", AT - 600, 20, lasts=True))
+        assert {"provider_incident_requests", "provider_incident_failed_requests"}.isdisjoint(found)
+
+    def test_the_fleets_is_one_of_its_own_and_its_parts_do_not_page(self) -> None:
+        fleet = incident("", AT - 20, 20, lasts=True, affected=("groq", "x", "y", "z"), reached=4, among=6)
+        found = self.told(fleet, incident("groq", AT - 20, 20, lasts=True, fleet=AT - 20, pages=False))
+        told = {("status", "down"), ("kind", "too early to say"), ("phase", "ongoing")}
+        assert found["fleet_incident"] == {frozenset(told): 1.0}
+        assert found["fleet_incident_providers"] == {frozenset(): 4.0}
+        assert found["provider_incident"] == {frozenset({*told, ("provider", "groq"), ("pages", "no")}): 1.0}
+
+    def test_without_any_there_is_no_series_and_none_while_the_data_is_stale(self) -> None:
+        assert self.told() == {}
+        seen = replace(snapshot(verdict("groq")), incidents=(incident("groq", AT - 60, 60, lasts=True),))
+        assert b"_incident" not in Exposition().text(view(seen, age=50.0))

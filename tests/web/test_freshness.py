@@ -172,7 +172,7 @@ class TestBeforeTheFirstPoll:
         assert empty.get("/ready").status_code == 503
         assert empty.get("/", Accept="application/json").get_json()["status"] == "stale"
         [table] = empty.query("providers")
-        assert (table["rows"], len(table["columns"])) == ([], 14)
+        assert (table["rows"], len(table["columns"])) == ([], 18)
 
 
 class TestTheFrontPage:

@@ -263,12 +263,12 @@ class TestAnnotations:
         assert len(found) > 4
 
     @pytest.mark.parametrize("target", [None, "", "select metric"])
-    def test_without_a_query_outages_are_drawn(self, site: Site, target: object) -> None:
-        assert drawn(site, anno(target)) == drawn(site, anno("circuit,gateway")) != []
+    def test_without_a_query_incidents_and_outages_of_the_gateway_are_drawn(self, site: Site, target: object) -> None:
+        assert drawn(site, anno(target)) == drawn(site, anno("incident,gateway")) != []
 
     @pytest.mark.parametrize("target", ["all", "annotations"])
     def test_every_kind_has_a_name(self, site: Site, target: object) -> None:
-        assert len(drawn(site, anno(target))) == len(drawn(site, anno("circuit,status,roster,gateway"))) > 4
+        assert len(drawn(site, anno(target))) == len(drawn(site, anno("incident,circuit,status,roster,gateway"))) > 6
 
     @pytest.mark.parametrize(
         "of_target",
@@ -288,7 +288,7 @@ class TestAnnotations:
     def test_dashboard_filters_narrow_what_they_are_about(self, site: Site) -> None:
         chosen = [{"key": "provider", "operator": "=", "value": "groq"}]
         found = drawn(site, anno("all", filters=chosen))
-        assert {event["tags"].split(",")[0] for event in found} == {"circuit", "status", "gateway"}
+        assert {event["tags"].split(",")[0] for event in found} == {"incident", "circuit", "status", "gateway"}
         assert not any("openrouter" in event["tags"] for event in found)
 
     def test_either_sign_of_an_annotation_is_enough(self, site: Site) -> None:
@@ -318,7 +318,7 @@ class TestOnPanels:
         series, frame = site.query('provider_status{provider="groq"}', 'annotations{provider="groq"}', **RANGE)
         assert "datapoints" in series
         assert frame["meta"] == {"dataTopic": "annotations"}
-        assert {row[4].split(",")[0] for row in frame["rows"]} == {"circuit", "status", "gateway"}
+        assert {row[4].split(",")[0] for row in frame["rows"]} == {"incident", "circuit", "status", "gateway"}
 
     def test_a_notice_stands_beside_the_topic(self, site: Site) -> None:
         site.now += 600

@@ -17,8 +17,8 @@ import pytest
 from werkzeug.test import TestResponse
 
 from benchmarks import history
+from bridge.history.store import Store
 from bridge.model import CircuitState, Event, Evidence, Key, Status
-from bridge.queries.trend import TrendCache
 from tests.history.snapshots import T0, circuit, snapshot, verdict
 from tests.web.conftest import NOW, Site
 
@@ -166,33 +166,45 @@ class TestTheThreeAnswers:
         assert told.replace("08:00:00", "2027-01-15 08:00:00 UTC") in empty.get("/").text.replace("\n        ", " ")
 
     def test_whether_it_is_a_blip(self, site: Site) -> None:
-        told = section(page(site), "spells")
-        assert "going on groq for 35s, the first spell" in told
-        for number in range(5, 9):
-            at = T0 + 15.0 * number
-            bad = Status.DEGRADED if number == 6 else Status.HEALTHY
-            site.log.good(snapshot(at, [verdict("openai", bad), verdict("groq"), verdict("openrouter")]))
-        site.now = T0 + 15.0 * 8 + 1
-        told = section(page(site), "spells")
-        assert "blip openai 15s in 1 spell, last 31s ago" in told
-        assert "going on" not in told
+        told = section(page(site), "incidents")
+        assert "down groq ongoing for 35s, too early to say; down: its circuit is OPEN" in told
+        assert "degraded openrouter ongoing for 20s, too early to say; degraded: 1 of 4 circuits OPEN" in told
+        for number in range(5, 31):
+            statuses = {"openai": Status.DEGRADED if number == 6 else Status.HEALTHY, "groq": Status.DOWN}
+            site.log.good(snapshot(T0 + 15.0 * number, [verdict(name, status) for name, status in statuses.items()]))
+        site.now = T0 + 15.0 * 30 + 1
+        told = section(page(site), "incidents")
+        assert "down groq ongoing for 7m01s, regression; down" in told
+        assert "degraded openai blip, 15s, over 5m46s ago; degraded" in told
+        assert "degraded openrouter ongoing for 30s, too early to say" in told, (
+            "it is absent, and not yet lost sight of"
+        )
 
     def test_the_board_says_so_too(self, site: Site) -> None:
         told = site.get("/").text
-        assert "\nBlip? in the last 15 min:\n      groq: going on for 35s, the first spell\n" in told
+        assert "\nBlip? groq: ongoing for 35s, too early to say; down: its circuit is OPEN\n" in told
+        assert "\n      openrouter: ongoing for 20s, too early to say; degraded: 1 of 4 circuits OPEN\n" in told
         site.log.good(snapshot(NOW, [verdict("openai"), verdict("groq"), verdict("openrouter")]))
-        assert "\n      groq: blip, 35s in 1 spell, last 5s ago\n" in site.get("/").text
+        assert "\nBlip? groq: recovering, too early to say, 35s, healthy since 0s ago; down: " in site.get("/").text
 
-    def test_the_board_says_so_when_nobody_was_unwell(self, empty: Site) -> None:
+    def test_the_board_says_so_when_there_was_none(self, empty: Site) -> None:
         assert "Blip?" not in empty.get("/").text
         empty.log.good(snapshot(NOW - 5, [verdict("x")]))
-        assert "\nBlip? everybody was well in the last 15 min\n" in empty.get("/").text
+        assert "\nBlip? no incident in the last 24 h\n" in empty.get("/").text
 
-    def test_the_board_says_of_a_hundred_only_the_first(self, empty: Site) -> None:
+    def test_the_board_says_of_a_fleet_that_it_is_one(self, empty: Site) -> None:
         empty.log.good(snapshot(NOW - 5, [verdict(f"p{number}", Status.DOWN) for number in range(100)]))
         told = empty.get("/").text
-        assert told.count("going on") == 8
-        assert "\n      and 92 more, see /query?target=annotations&from=now-24h&format=text\n" in told
+        assert told.count("ongoing") == 1
+        assert "\nBlip? the fleet: ongoing for 5s, too early to say; down: 100 of 100 at once: look at the" in told
+        assert "down the fleet ongoing for 5s" in section(page(empty), "incidents")
+
+    def test_the_board_says_of_many_only_the_first(self, empty: Site) -> None:
+        well = [verdict(f"q{number}") for number in range(99)]
+        empty.log.good(snapshot(NOW - 5, [*(verdict(f"p{number}", Status.DOWN) for number in range(20)), *well]))
+        told = empty.get("/").text
+        assert told.count("ongoing") == 8
+        assert "\n      and 12 more, see /incidents?from=now-24h&format=text\n" in told
 
     def test_a_history_that_cannot_be_read_costs_the_board_this_answer_alone(
         self, site: Site, monkeypatch: pytest.MonkeyPatch
@@ -200,23 +212,18 @@ class TestTheThreeAnswers:
         def broken(*_: object) -> None:
             raise sqlite3.OperationalError("disk I/O error")
 
-        monkeypatch.setattr(TrendCache, "trends", broken)
+        monkeypatch.setattr(Store, "incidents", broken)
         answer = site.get("/")
         assert answer.status_code == 200
         assert "Blip? not known: the recorded history cannot be read just now" in answer.text
         assert "down: groq" in answer.text
 
-    def test_who_was_degraded_before_it_went_down_is_not_well_since_then(self, empty: Site) -> None:
-        for number, status in enumerate((Status.DEGRADED, Status.DEGRADED, Status.DEGRADED, Status.DOWN)):
-            began = T0 + (45.0 if status is Status.DOWN else 0.0)
-            empty.log.good(snapshot(T0 + 15.0 * number, [verdict("x", status, since=began)]))
-        assert "going on x for 1m05s, the first spell" in section(page(empty), "spells")
-
-    def test_what_comes_back_again_and_again_is_no_blip(self, empty: Site) -> None:
-        for number in range(7):
-            status = Status.DEGRADED if number % 2 else Status.HEALTHY
-            empty.log.good(snapshot(T0 + 10.0 * number, [verdict("x", status)]), interval=10.0)
-        assert "recurring x 30s in 3 spells" in section(page(empty), "spells")
+    def test_what_comes_back_again_and_again_is_recurring(self, empty: Site) -> None:
+        for number in range(60):
+            status = Status.DEGRADED if number % 25 == 0 else Status.HEALTHY
+            empty.log.good(snapshot(T0 + 15.0 * number, [verdict("x", status)]))
+        empty.now = T0 + 15.0 * 60
+        assert "recurring: the 3rd within 24 h" in section(page(empty), "incidents")
 
     def test_models_that_fail_are_named_where_no_breaker_is_open(self, empty: Site) -> None:
         rates = {Key("x", "good"): 0.01, Key("x", "bad"): 0.45, Key("y", "other"): 1.0}
@@ -236,8 +243,9 @@ class TestTheThreeAnswers:
         circuits = [circuit(name, "m", CircuitState.OPEN, first_opened=T0) for name in names]
         empty.log.good(snapshot(NOW - 5, [verdict(name, Status.DOWN) for name in names], circuits))
         html = page(empty)
-        for name in ("now", "breakers", "spells"):
+        for name in ("now", "breakers"):
             assert "and 92 more" in section(html, name)
+        assert section(html, "incidents").count("ongoing") == 1
         board = empty.get("/").text
         assert "and 88 more, see the table" in board
 
@@ -262,8 +270,8 @@ class TestTheTable:
         html = page(site)
         trends = re.findall(r'<svg class="spark"[^>]*role="img"><title>(.*?)</title><path d="(.*?)"/></svg></td>', html)
         assert len(trends) == 3
-        assert trends[0][0] == "lowest 25.0, 5s ago; not healthy for 35s in 1 spell"
-        assert trends[2][0].startswith("lowest 98.5, 1m05s ago; never seen degraded")
+        assert trends[0][0] == "lowest 25.0, 5s ago; not healthy for 35s in 1 incident in 24 h"
+        assert trends[2][0].startswith("lowest 98.5, 1m05s ago; no incident in 24 h")
         assert all(d.count("M") == 2 for _, d in trends), "the failed poll is a break"
         assert "Trend, 15 min" in html
 
