@@ -24,6 +24,7 @@ from bridge.web import (
     oncall,
     operations,
     ready,
+    reference,
     requestlog,
     simplejson,
     simpod,
@@ -65,7 +66,7 @@ def create_app(settings: Settings, *, clock: Callable[[], Reading] = clock.read)
     ready.register(app, credentials)
     auth.register(app, settings, credentials)
     requestlog.register(app, metrics, settings.log_level)
-    for face in (oncall, simplejson, events, simpod, operations):
+    for face in (oncall, simplejson, events, simpod, operations, reference):
         app.register_blueprint(face.blueprint)
         app.register_blueprint(face.blueprint, url_prefix="/api", name=f"api_{face.blueprint.name}")
     return app

@@ -124,7 +124,8 @@ def _read(plan: Sequence[Chosen], exposition: Exposition) -> str:
                 f"Not read: no series of {source.family} counts for {source.signal} by {source.provider.label}\n"
             )
         else:
-            rows.append([*names, source.unit or ""])
+            told = ", ".join(source.failure_classes)
+            rows.append([*names, source.unit or (f"classes by {told}" if told else "")])
     return "Read\n" + _table(Table("read", columns, rows)) + "".join(nobodys)
 
 

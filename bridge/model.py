@@ -16,6 +16,12 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+FAILURE_CLASSES: Mapping[str, str] = MappingProxyType(
+    {"failure": "failures", "rate_limited": "rate_limited", "caller": "caller_errors"}
+)
+"""Classes of what did not succeed, and the signal that each counts for. Of these only the first is a failure: a rate
+limit is counted apart, and a caller's mistake is finished, not failed."""
+
 VANISHED_AFTER_POLLS = 3
 """For how many good polls in a row a provider or an identity must be absent to be gone."""
 
@@ -181,6 +187,8 @@ class Signals:
     rejected_lines: int = 0
     learnt: Learnt = field(default_factory=Learnt)
     """What the next exposition is to be read by, if this one is accepted."""
+    failures_told_apart_by: tuple[str, ...] = ()
+    """Labels by which the gateway tells failures, rate limits and callers' mistakes apart; none where it does not."""
     hourly: frozenset[str] = frozenset()
     """Signals whose counters start again with each hour of the clock."""
     kinds: Mapping[str, str] = field(default_factory=dict)
@@ -361,6 +369,8 @@ PROVIDER_METRICS = (
     "provider_open_circuits",
     "provider_circuits",
     "provider_error_rate",
+    "provider_rate_limited_ratio",
+    "provider_caller_error_ratio",
     "provider_availability",
     "provider_latency_seconds",
     "provider_latency_p95_seconds",

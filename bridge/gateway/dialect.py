@@ -6,8 +6,10 @@ encoding that carry it. ``dialect_file.py`` reads them from files, ``translate.p
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 UNITS: Mapping[str, Mapping[str, float]] = {
     "reported_score": {"percent": 1.0, "ratio": 100.0, "ratio or percent": 1.0},
@@ -24,6 +26,21 @@ COUNTERS = frozenset({"requests", "successes", "failures", "rejected", "transiti
 SIGNALS = frozenset(UNITS) | COUNTERS | {"circuit_state", "impairment"}
 NUMERIC_STATES = {"0": "closed", "1": "open", "2": "half_open"}
 STATES = frozenset(NUMERIC_STATES.values())
+
+
+CODE_CLASS = re.compile(r"[1-5]xx")
+"""A class of HTTP status codes, as ``4xx``."""
+CLASSES_REMEMBERED = 10_000
+MOST_READ = 100
+"""Characters of a value that are compared with patterns: it comes from outside, and these can be slow."""
+
+
+@lru_cache(CLASSES_REMEMBERED)
+def _fits(pattern: str, value: str) -> bool:
+    """True where a value (in lower case) is of a pattern: ``*`` stands for anything, ``4xx`` for 400 to 499 as well."""
+    if CODE_CLASS.fullmatch(pattern):
+        return re.fullmatch(pattern[0] + r"[0-9x]{2}", value) is not None
+    return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), value, re.DOTALL) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +97,8 @@ class SignalSource:
     """Label values a series must have to count."""
     exclude: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Label values that keep a series from counting (``except`` in the file)."""
+    failure_classes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Labels that tell failures apart, and what their values mean (see ``model.FAILURE_CLASSES``); in lower case."""
     tied: str | None = None
     """Name of what produces this signal inside the gateway: when one signal tied to it is impossible, all are."""
     states: Mapping[str, str] = field(default_factory=dict)
@@ -114,6 +133,18 @@ class SignalSource:
         if self.open_above is not None:
             return "open" if number > self.open_above else "closed"
         return (self.states or NUMERIC_STATES).get(f"{number + 0.0:g}")  # -0.0 + 0.0 is 0.0
+
+    def failure_class(self, labels: Mapping[str, str]) -> str | None:
+        """The class that a series' labels put it in; None where none of them does, and all of it counts as failures.
+
+        The first label whose value has a meaning decides. The value itself goes before patterns, those in their order.
+        """
+        for label, meanings in self.failure_classes.items():
+            value = labels.get(label, "")[:MOST_READ].lower()
+            found = meanings.get(value) or next((of for it, of in meanings.items() if _fits(it, value)), None)
+            if found is not None:
+                return found
+        return None
 
     def sample_names(self) -> tuple[str, ...]:
         """The names its samples carry in the text."""

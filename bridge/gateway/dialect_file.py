@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from bridge.gateway.dialect import COUNTERS, SIGNALS, STATES, UNITS, Dialect, NameRule, Recognition, SignalSource
+from bridge.model import FAILURE_CLASSES
 
 PER_PROVIDER = frozenset({"reported_score", "availability", "error_rate", "latency"})
 """Gauges that are of a provider, never of one model."""
@@ -153,6 +154,7 @@ def _source(entry: object, number: int) -> SignalSource:
         "adds",
         "identity",
         "states",
+        "failure_classes",
         *texts,
     }
     _refuse_unknown(entry, known, where)
@@ -185,6 +187,7 @@ def _source(entry: object, number: int) -> SignalSource:
         open_above=entry.get("open_above"),
         identity=_labels(entry, "identity", where),
         states=_states(entry, where),
+        failure_classes=_failure_classes(entry, where),
         own_name_only=_flag(entry, "own_name_only", where),
         adds=_flag(entry, "adds", where),
         only=_label_values(entry, "only", where),
@@ -227,6 +230,22 @@ def _states(entry: Mapping[str, Any], where: str) -> Mapping[str, str]:
     if not isinstance(states, dict) or not all(isinstance(value, str) and value in STATES for value in states.values()):
         raise DialectError(f'{where}: states: want words with one of {_listed(STATES)}, as states = {{ "2" = "open" }}')
     return states
+
+
+def _failure_classes(entry: Mapping[str, Any], where: str) -> Mapping[str, Mapping[str, str]]:
+    table = entry.get("failure_classes", {})
+    if "failure_classes" in entry and entry.get("signal") != "failures":
+        raise DialectError(f"{where}: failure_classes: for failures alone")
+    well = isinstance(table, dict) and all(
+        isinstance(meanings, dict) and meanings and all(it in FAILURE_CLASSES for it in meanings.values())
+        for meanings in table.values()
+    )
+    if not well or ("failure_classes" in entry and not table):
+        raise DialectError(
+            f"{where}: failure_classes: want labels whose values are one of {_listed(FAILURE_CLASSES)},"
+            ' as failure_classes = { status = { "429" = "rate_limited" } }'
+        )
+    return {label: {value.lower(): it for value, it in meanings.items()} for label, meanings in table.items()}
 
 
 def _flag(entry: Mapping[str, Any], key: str, where: str) -> bool:

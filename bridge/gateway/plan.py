@@ -45,6 +45,8 @@ class Plan:
     families: dict[str, set[str]] = field(default_factory=dict)
     kinds: dict[str, str] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
+    failures_told_apart_by: tuple[str, ...] = ()
+    """See ``Signals``."""
     names: tuple[Named, ...] = ()
     """The names in use for identities, with this exposition's."""
 
@@ -95,12 +97,20 @@ def make(dialects: Sequence[Dialect], series: Sequence[Series], learnt: Learnt) 
             counters[route.counter] = place, route.factor
         else:
             plan.others.append((place, route))
+    plan.failures_told_apart_by = _told_apart_by(plan.chosen, admitted)
     shown = [one for one in chosen if one.turn == 0 or id(one) in giving]
     plan.chosen = tuple(sorted(shown, key=lambda one: id(one) not in giving))
     plan.counter_ids = tuple(counters)
     plan.counter_places = np.array([place for place, _ in counters.values()], dtype=np.intp)
     plan.counter_factors = np.array([factor for _, factor in counters.values()], dtype=np.float64)
     return plan
+
+
+def _told_apart_by(chosen: Sequence[Chosen], routes: Sequence[tuple[int, Route]]) -> tuple[str, ...]:
+    """The labels that tell failures apart: none where there are failures, and none of them is told what it is."""
+    labels = (label for one in chosen if one.source.signal == "failures" for label in one.source.failure_classes)
+    classes = [route.failure_class for _, route in routes if route.source.signal == "failures"]
+    return tuple(dict.fromkeys(labels)) if any(classes) or not classes else ()
 
 
 def _first_turns(routes: Sequence[Route]) -> dict[tuple[str, str | Key], int]:

@@ -15,7 +15,7 @@ from bridge.gateway.choice import Chosen
 from bridge.gateway.dialect import COUNTERS, SignalSource
 from bridge.gateway.identities import Identity
 from bridge.gateway.series import Series, Shape
-from bridge.model import CircuitState, CounterId, Key
+from bridge.model import FAILURE_CLASSES, CircuitState, CounterId, Key
 
 MAX_NAME_LENGTH = 256
 STATE_WORDS = {
@@ -40,6 +40,8 @@ class Route(NamedTuple):
     circuit: frozenset[tuple[str, str]] = frozenset()
     """All labels of a one-hot series but its state: those with the same ones are of one circuit."""
     identity: Identity | None = None
+    failure_class: str | None = None
+    """What kind of failure a series counts, where its labels say."""
 
     @property
     def source(self) -> SignalSource:
@@ -91,6 +93,7 @@ class Router:
         self._counter = source.signal if source.signal in COUNTERS else ""
         if source.signal == "latency_histogram":
             self._counter = "latency" + shape.name.removeprefix(source.family)
+        self._tells_failures_apart = source.signal == "failures" and bool(source.failure_classes)
         self._factor = source.factor if self._counter == "latency_sum" else 1.0
 
     def route(self, series: Series) -> Route | None:
@@ -108,8 +111,10 @@ class Router:
             detail = self._detail(values)
             if detail is None:
                 return None
-            counter = CounterId(self._counter, provider, model, detail, _digest(series.identity))
-            return Route(self._chosen, key, counter, self._factor, identity=identity)
+            failure_class = self._source.failure_class(series.labels) if self._tells_failures_apart else None
+            signal = FAILURE_CLASSES.get(failure_class or "", self._counter)
+            counter = CounterId(signal, provider, model, detail, _digest(series.identity))
+            return Route(self._chosen, key, counter, self._factor, identity=identity, failure_class=failure_class)
         if self._has_state:
             state = self._source.state_word(values[self._state])
             circuit = frozenset(label for label in series.labels.items() if label[0] != self._source.state)

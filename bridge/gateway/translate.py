@@ -73,6 +73,7 @@ class Translator:
             rejected_lines=exposition.rejected_lines,
             first_rejected=tuple(str(rejected) for rejected in exposition.first_rejected),
             learnt=Learnt(plan.names, reading.units, dialects or learnt.dialects),
+            failures_told_apart_by=plan.failures_told_apart_by,
             hourly=plan.hourly(),
             kinds=plan.kinds,
             notices=(*exposition.notices, *plan.notices, *reading.told()),

@@ -14,10 +14,10 @@ from bridge.health.observed import observe
 from bridge.health.rounding import rounded
 from bridge.health.traffic import Arrivals, Traffic
 from bridge.health.windows import Rises
-from bridge.model import Circuit, CircuitState, Event, Key, Moment, Signals, Snapshot, Verdict
+from bridge.model import FAILURE_CLASSES, Circuit, CircuitState, Event, Key, Moment, Signals, Snapshot, Verdict
 from bridge.policy import Policy
 
-STEPPING_SIGNALS = ("requests", "successes", "failures", "rejected", "transitions", "outages")
+STEPPING_SIGNALS = ("requests", "successes", *FAILURE_CLASSES.values(), "rejected", "transitions", "outages")
 """Counters whose steps from poll to poll matter; histograms are only looked at over windows."""
 CLOCK_TOLD_SECONDS = 3600.0
 """For so long it is told that the clock was set."""
@@ -36,7 +36,7 @@ def assess(memory: Memory, signals: Signals, moment: Moment, policy: Policy) -> 
     reach = policy.breaker.window_seconds + policy.poll_interval_seconds
     recent = memory.recent.append(arrivals, steady, reach)
     restarted = _restarts(rises, signals)
-    counted = traffic.counted_keys(window.index, window, ("requests", "failures"))
+    counted = traffic.counted_keys(window.index, window, ("requests", *FAILURE_CLASSES.values()))
     arrived = Arrived(moment, memory, signals, present, arrivals, recent, counted, restarted)
     breakers = circuits.update(arrived, policy)
     measured = traffic.measure(window, signals.counters, given=signals.sources.keys())

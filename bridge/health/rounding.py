@@ -22,6 +22,8 @@ _DECIMALS: Mapping[str, int | Decimals] = {
     "provider_availability": PERCENT,
     "provider_uptime": UPTIME,
     "provider_error_rate": RATIO,
+    "provider_rate_limited_ratio": RATIO,
+    "provider_caller_error_ratio": RATIO,
     "provider_latency_seconds": _seconds,
     "provider_latency_p95_seconds": _seconds,
     "provider_request_rate": RATE,

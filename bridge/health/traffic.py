@@ -11,7 +11,7 @@ import numpy as np
 from bridge.health.increase import histogram_quantile
 from bridge.health.series_index import Buckets, SeriesIndex, sums
 from bridge.health.windows import Rises, Window
-from bridge.model import Counters, Floats, Key
+from bridge.model import FAILURE_CLASSES, Counters, Floats, Key
 
 Name = TypeVar("Name", str, Key)
 
@@ -40,6 +40,10 @@ class Traffic:
     covered_seconds: Mapping[str, float] = field(default_factory=dict)
     """How much of the window is known: less than all of it after a start, or an outage."""
     failures: Mapping[str, float] = field(default_factory=dict)
+    rate_limited: Mapping[str, float] = field(default_factory=dict)
+    """Requests answered by a rate limit, which are no failures; 0 where the gateway does not tell them apart."""
+    caller_errors: Mapping[str, float] = field(default_factory=dict)
+    """Requests that their callers got wrong, which are no failures either."""
     failures_counted: bool = False
     """True when the gateway counts failures at all, so that a provider with requests alone had none."""
     counted: frozenset[str] = frozenset()
@@ -52,10 +56,15 @@ class Traffic:
 
     def error_rate(self, provider: str) -> float | None:
         """Failures among requests, 0-1; None without requests or without counting failures."""
+        return self.share("failures", provider)
+
+    def share(self, failure_class: str, provider: str) -> float | None:
+        """The same of ``failures``, ``rate_limited`` or ``caller_errors``."""
+        counts = {"failures": self.failures, "rate_limited": self.rate_limited, "caller_errors": self.caller_errors}
         requests = self.requests.get(provider, 0.0)
         if not self.failures_counted or requests <= 0:
             return None
-        return min(1.0, self.failures.get(provider, 0.0) / requests)
+        return min(1.0, counts[failure_class].get(provider, 0.0) / requests)
 
     def fleet_error_rate(self) -> float | None:
         """Failures among all requests, 0-1. No provider has more failures than requests, whatever rounding says."""
@@ -85,7 +94,10 @@ def measure(window: Window, counters: Counters, given: Collection[str]) -> Traff
         requests=_known(index.providers, requests) if counted else {},
         request_rates=_known(index.providers, rates) if counted else {},
         covered_seconds=_known(index.providers, seconds),
-        failures=_known(index.providers, index.by_provider("failures", rises)) if failures_counted else {},
+        **{
+            signal: _known(index.providers, index.by_provider(signal, rises)) if failures_counted else {}
+            for signal in FAILURE_CLASSES.values()
+        },
         failures_counted=failures_counted,
         counted=frozenset(key.provider for key in counted_keys(index, window, ("requests",))),
         latency_seconds=_averages(index, rises) if histogram else {},
@@ -163,13 +175,18 @@ class Added:
 
 
 class Arrivals:
-    """What one poll added, by key and by provider."""
+    """What one poll added, by key and by provider.
+
+    ``requests``, ``failures``, ``rate_limited``, ``caller_errors``, ``rejected`` and ``successes`` are arrays, by key.
+    What was rate limited neither failed nor succeeded; a caller's mistake was finished, so it is a success.
+    """
 
     def __init__(self, rises: Rises) -> None:
         self.index = rises.index
         self._amounts, self._present = rises.amounts, rises.present
         self.requests, self.failures = self.by_key("requests"), self.by_key("failures")
-        self.successes = np.maximum(0.0, self.requests - self.failures)
+        self.rate_limited, self.caller_errors = self.by_key("rate_limited"), self.by_key("caller_errors")
+        self.successes = np.maximum(0.0, self.requests - self.failures - self.rate_limited)
         self.rejected = self.by_key("rejected")
         self.begins = self._begins(rises)
 
@@ -191,7 +208,8 @@ class Arrivals:
         else:
             places = self._places_of(key.provider)
         requests, failures = float(self.requests[places].sum()), float(self.failures[places].sum())
-        return Added(max(0.0, requests - failures), failures, float(self.rejected[places].sum()))
+        rate_limited = float(self.rate_limited[places].sum())
+        return Added(max(0.0, requests - failures - rate_limited), failures, float(self.rejected[places].sum()))
 
     def with_rejections(self) -> list[str]:
         """Providers some of whose requests were rejected."""
@@ -220,7 +238,7 @@ class Arrivals:
     def _begins(self, rises: Rises) -> Floats:
         """From when on each key's requests and failures came, that did."""
         begins = np.full(len(self.index.keys), np.inf)
-        for signal in ("requests", "failures"):
+        for signal in ("requests", *FAILURE_CLASSES.values()):
             series = self.index.of_signal(signal)
             series = series[rises.amounts[series] > 0]
             np.minimum.at(begins, self.index.key_of[series], rises.begins[series])

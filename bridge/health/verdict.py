@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from bridge.health import score
+from bridge.health import failure_classes, score
 from bridge.health.breaker import worst
 from bridge.health.evidence import Gauges, weigh
 from bridge.health.rounding import rounded
@@ -75,6 +75,7 @@ def find(case: Case, provider: str, circuits: Sequence[Circuit], at: float) -> V
         "provider_open_circuits": float(known.count(CircuitState.OPEN)) if known else None,
         "provider_circuits": float(len(circuits)) if circuits else None,
         "provider_error_rate": error_rate.value,
+        **failure_classes.ratios(case.signals, case.traffic, provider),
         "provider_availability": availability.value,
         "provider_latency_seconds": average.value,
         "provider_latency_p95_seconds": p95.value,
@@ -88,6 +89,7 @@ def find(case: Case, provider: str, circuits: Sequence[Circuit], at: float) -> V
         reported,
         replace(availability, value=values["provider_availability"]),
         replace(error_rate, value=values["provider_error_rate"]),
+        *failure_classes.evidence(case.signals, case.traffic, provider, case.over_window(provider)),
         replace(average, value=values["provider_latency_seconds"]),
         replace(p95, value=values["provider_latency_p95_seconds"]),
         Evidence(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bridge.health.increase import EDGE_INTERVALS, extrapolated, walked
 from bridge.health.series_index import NOTHING, Ints, SeriesIndex
-from bridge.model import CounterId, Counters, Floats
+from bridge.model import FAILURE_CLASSES, CounterId, Counters, Floats
 
 MAX_SERIES = 20_000
 MAX_VALUES = 5_000_000
@@ -202,14 +202,14 @@ class Window:
         if self.forgotten_at is not None:
             return NOTHING
         there = set(self.given)
-        left = {(one.signal, one.provider, one.model): False for one in given_before if one not in there}
+        left = {_kind(one): False for one in given_before if one not in there}
         if left:  # and whether what is left of their kind began again
             for place in np.flatnonzero(resets).tolist():
                 one = self.ids[place]
-                if (kind := (one.signal, one.provider, one.model)) in left:
+                if (kind := _kind(one)) in left:
                     left[kind] = True
         named = ((place, self.ids[place]) for place in appeared.tolist())
-        counted = [place for place, one in named if left.get((one.signal, one.provider, one.model), True)]
+        counted = [place for place, one in named if left.get(_kind(one), True)]
         return np.array(counted, dtype=np.int64)
 
     def since(self) -> Floats:
@@ -253,3 +253,9 @@ class Window:
         if not self.whole:
             first, last, count, first_time, last_time, resets = walked(self.times, self.rows)
         return extrapolated(last - first + resets, first, count, first_time, last_time, since, self.times[-1])
+
+
+def _kind(counter: CounterId) -> tuple[str, str, str]:
+    """What a counter counts, and whose. Classes of failures are one kind: a dialect may come to tell them apart."""
+    signal = "failures" if counter.signal in FAILURE_CLASSES.values() else counter.signal
+    return signal, counter.provider, counter.model

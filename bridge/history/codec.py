@@ -163,7 +163,8 @@ def _models(keys: list[list[str]], columns: dict[str, list[float | None]]) -> Mo
 
 def _verdict(fields: dict[str, Any]) -> Verdict:
     evidence = tuple(known(Evidence, entry) for entry in fields["evidence"])
-    return known(Verdict, {**fields, "status": Status(fields["status"]), "evidence": evidence})
+    values = dict.fromkeys(PROVIDER_METRICS) | fields["values"]  # an earlier version knew fewer
+    return known(Verdict, {**fields, "status": Status(fields["status"]), "values": values, "evidence": evidence})
 
 
 def load_circuit(fields: dict[str, Any]) -> Circuit:

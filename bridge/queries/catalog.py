@@ -96,6 +96,8 @@ _METRICS = (
     Metric("provider_open_circuits", "provider", "none", "high", "how many of its circuits are OPEN"),
     Metric("provider_circuits", "provider", "none", "low", "how many circuits it has"),
     Metric("provider_error_rate", "provider", "percentunit", "high", "failures among requests, 0-1, over 5 minutes"),
+    Metric("provider_rate_limited_ratio", "provider", "percentunit", "high", "requests that met a rate limit, 0-1"),
+    Metric("provider_caller_error_ratio", "provider", "percentunit", "high", "requests their callers got wrong, 0-1"),
     Metric("provider_availability", "provider", "percent", "low", "availability, 0-100"),
     Metric("provider_latency_seconds", "provider", "s", "high", "average latency"),
     Metric("provider_latency_p95_seconds", "provider", "s", "high", "95th percentile of latency, over 5 minutes"),

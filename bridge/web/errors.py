@@ -1,4 +1,4 @@
-"""Everything that goes wrong at the web edge, as one kind of JSON that every client can show."""
+"""Everything that goes wrong at the web edge: JSON that every client can show, a line for a terminal, or a page."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from werkzeug.exceptions import HTTPException
 
 from bridge.queries.targets import TargetError, with_hint
 from bridge.queries.timerange import TimeError
-from bridge.web import requestlog
-from bridge.web.formats import json_bytes, ready_json
+from bridge.web import accept, page, requestlog
+from bridge.web.formats import json_bytes, ready_json, text_response
 from bridge.web.text import printable
 
 CODES = {
@@ -22,12 +22,14 @@ CODES = {
     413: "too_large",
     414: "too_long",
     415: "unsupported_encoding",
+    422: "too_much",
+    429: "too_many",
     500: "internal_error",
     503: "unavailable",
 }
 HINTS = {
     400: "send it again, in full and as HTTP/1.1 has it",
-    404: "there are /, /providers, /query, /annotations, /search, /metrics, /health and /ready",
+    404: "there are /, /providers, /query, /annotations, /search, /metrics, /health and /ready; GET /help says more",
     405: "another method is wanted",
     413: "a request body has at most 1 MiB",
     414: "POST /query takes what is too long for a URL",
@@ -48,8 +50,17 @@ class ApiError(Exception):
 
 
 def error_response(status: int, message: str, hint: str = "") -> Response:
-    """An error that every client can show."""
-    return ready_json(error_body(status, message, hint), status=status)
+    """An error as who asks can read it: by GET a page for a browser and a line of text for a terminal, else JSON."""
+    if request.method not in ("GET", "HEAD"):
+        return ready_json(error_body(status, message, hint), status=status)
+    if accept.wants_page(request):
+        response = page.response(page.error(status, message, hint, page.root_from(page.raw_path(request))), status)
+    elif accept.names_json(request):
+        response = ready_json(error_body(status, message, hint), status=status)
+    else:
+        response = text_response(printable(with_hint(message, hint)) + "\n", status=status)
+    response.vary.add("Accept")
+    return response
 
 
 def error_body(status: int, message: str, hint: str) -> bytes:

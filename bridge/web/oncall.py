@@ -17,7 +17,19 @@ from bridge.queries.series import Steps
 from bridge.queries.targets import Matcher, matcher, nearest
 from bridge.queries.timerange import TimeRange
 from bridge.queries.view import View
-from bridge.web import board, formats, incident_page, page, provider_page, requestlog, requests, rows, status_page, text
+from bridge.web import (
+    accept,
+    board,
+    formats,
+    incident_page,
+    page,
+    provider_page,
+    requestlog,
+    requests,
+    rows,
+    status_page,
+    text,
+)
 from bridge.web.errors import HINTS, ApiError
 
 HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
@@ -78,7 +90,7 @@ def incidents() -> Response:
     if not _wants_page():
         return _varying(_table("incidents", span=span))
     table = answers.answer(_asked("incidents", (), span), view, current_bridge().store, None)[0].table
-    return _html(incident_page.incident_page(_frame(view), table, span))
+    return page.response(incident_page.incident_page(_frame(view), table, span))
 
 
 @blueprint.get("/static/<name>")
@@ -97,7 +109,7 @@ def _fleet_page() -> Response:
     bridge = current_bridge()
     frame = _frame(bridge.view())
     trends = bridge.trends.trends(bridge.store, frame.view)
-    return _html(status_page.fleet_page(frame, trends, _last_incidents(frame.view), _recent_events(frame.view)))
+    return page.response(status_page.fleet_page(frame, trends, _last_incidents(frame.view), _recent_events(frame.view)))
 
 
 def _last_incidents(view: View) -> list[Incident]:
@@ -119,17 +131,16 @@ def _incident_lines(view: View) -> list[str]:
 def _provider_page(view: View, name: str, *, known: bool) -> Response:
     frame = _frame(view)
     if not known:
-        return _html(provider_page.missing_page(frame, name), status=404 if view.snapshot else 503)
+        return page.response(provider_page.missing_page(frame, name), status=404 if view.snapshot else 503)
     bridge = current_bridge()
     its = [one for one in _last_incidents(view) if one.provider == name]
-    return _html(provider_page.provider_page(frame, name, bridge.store, its, _recent_events(view, name)))
+    return page.response(provider_page.provider_page(frame, name, bridge.store, its, _recent_events(view, name)))
 
 
 def _frame(view: View) -> page.Frame:
     bridge = current_bridge()
     interval = view.poll.interval if view.poll else bridge.settings.poll_interval_seconds
-    raw_path = request.environ.get("RAW_URI") or request.environ.get("REQUEST_URI") or request.path
-    return page.Frame(view, page.root_from(raw_path), max(1.0, interval))
+    return page.Frame(view, page.root_from(page.raw_path(request)), max(1.0, interval))
 
 
 def _recent_events(view: View, provider: str | None = None) -> list[Event]:
@@ -144,17 +155,11 @@ def _recent_events(view: View, provider: str | None = None) -> list[Event]:
 
 
 def _wants_page() -> bool:
-    """True for a browser that opens a page: it names text/html, and likes nothing else better."""
-    if "format" in request.args:
-        return False
-    quality = dict(request.accept_mimetypes)
-    page_quality = quality.get("text/html", 0)
-    return page_quality > 0 and page_quality >= quality.get("application/json", 0)
+    return "format" not in request.args and accept.wants_page(request)
 
 
 def _wants_json() -> bool:
-    accepted = f"{request.headers.get('Accept', '')} {request.headers.get('Content-Type', '')}".lower()
-    usual = ("json", "text") if "application/json" in accepted else ("text", "json")
+    usual = ("json", "text") if accept.names_json(request) else ("text", "json")
     return rows.wanted_format(request, usual) == "json"
 
 
@@ -162,14 +167,6 @@ def _base_url() -> str:
     """The bridge's URL as the client has it; where that is not what a host looks like, as it is by default."""
     host = request.host if HOST.fullmatch(request.host) else "localhost:5050"
     return f"{request.scheme}://{host}"
-
-
-def _html(body: str, *, status: int = 200) -> Response:
-    """A page that may load nothing but its own style sheet and script."""
-    response = Response(body, status=status, mimetype="text/html")
-    response.headers["Content-Security-Policy"] = page.CONTENT_SECURITY_POLICY
-    response.headers["Referrer-Policy"] = "no-referrer"
-    return _varying(response)
 
 
 def _varying(response: Response) -> Response:

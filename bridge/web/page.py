@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
+from flask import Request, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from bridge.model import Event
@@ -131,6 +132,11 @@ def path_of(name: str) -> str:
     return quote(name, safe="") + ("%2F" if name in (".", "..") else "")
 
 
+def raw_path(request: Request) -> str:
+    """The path as the browser has it."""
+    return request.environ.get("RAW_URI") or request.environ.get("REQUEST_URI") or request.path
+
+
 def root_from(raw_path: str) -> str:
     """The way back to the root from a path as the browser has it, where ``%2F`` is no slash."""
     return "../" * (raw_path.partition("?")[0].count("/") - 1)
@@ -166,6 +172,20 @@ def _short(at: float, now: float) -> str:
 def render(template: str, frame: Frame, **content: object) -> str:
     """A page."""
     return _templates.get_template(template).render(frame=frame, **content)
+
+
+def error(status: int, message: str, hint: str, root: str) -> str:
+    """A page that says what went wrong. It asks nothing of the bridge, which may be what is wrong."""
+    return _templates.get_template("error.html").render(status=status, message=message, hint=hint, root=root)
+
+
+def response(body: str, status: int = 200) -> Response:
+    """A page that may load nothing but its own style sheet and script."""
+    made = Response(body, status=status, mimetype="text/html")
+    made.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+    made.headers["Referrer-Policy"] = "no-referrer"
+    made.vary.add("Accept")  # of one URL there are several answers: caches shall know
+    return made
 
 
 def _environment() -> Environment:

@@ -180,7 +180,7 @@ class TestReport:
         assert read == [
             "Signal Family Dialect Provider Model As",
             "requests pr_llm_calls_total privaterouter model model",
-            "failures pr_llm_calls_total privaterouter model model",
+            "failures pr_llm_calls_total privaterouter model model classes by status",
             "cost pr_llm_cost_usd_total privaterouter model model usd",
             "availability pr_gpu_node_up privaterouter name ratio",
         ]

@@ -83,9 +83,9 @@ MISTAKES = [
     ),
     pytest.param(
         changed("signal =", "singal ="),
-        "signal 1 (?): unknown key 'singal' (did you mean 'signal'?); keys are adds, combine, except, family,"
-        " from_state, identity, kind, model, only, open_above, own_name_only, provider, resets, signal, state, states,"
-        " tied, to_state, unit",
+        "signal 1 (?): unknown key 'singal' (did you mean 'signal'?); keys are adds, combine, except, failure_classes,"
+        " family, from_state, identity, kind, model, only, open_above, own_name_only, provider, resets, signal, state,"
+        " states, tied, to_state, unit",
         id="a misspelt key of a signal",
     ),
     pytest.param(
@@ -137,6 +137,20 @@ MISTAKES = [
         )
         for key in ("only", "except")
         for wrong in ('"error"', '["error"]', '{ status = "error" }', "{ status = [500] }")
+    ),
+    pytest.param(
+        WORKING + 'failure_classes = { status = { "429" = "caller" } }',
+        "signal 1 (requests): failure_classes: for failures alone",
+        id="failure classes of requests",
+    ),
+    *(
+        pytest.param(
+            changed('"requests"', '"failures"') + f"failure_classes = {wrong}",
+            "signal 1 (failures): failure_classes: want labels whose values are one of caller, failure, rate_limited,"
+            ' as failure_classes = { status = { "429" = "rate_limited" } }',
+            id=f"failure_classes: {wrong}",
+        )
+        for wrong in ("{}", '"status"', '{ status = "429" }', "{ status = {} }", '{ status = { "429" = "throttled" } }')
     ),
     pytest.param(
         WORKING + SIGNAL.replace('"requests"', '"nonsense"'),

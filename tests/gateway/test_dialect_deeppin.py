@@ -49,7 +49,7 @@ def counts(of: Slot, calls: int, failures: int) -> str:
     labels = 'provider="{}",model="{}",key_prefix="{}"'.format(*of)
     return (
         f'deeppin_llm_calls_total{{{labels},group="chat"}} {calls}\n'
-        f'deeppin_llm_failures_total{{{labels},reason="rate_limit"}} {failures}\n'
+        f'deeppin_llm_failures_total{{{labels},reason="server_error"}} {failures}\n'
     )
 
 

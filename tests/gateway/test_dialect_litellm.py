@@ -21,7 +21,7 @@ from bridge.gateway.exposition import ExpositionReader
 from bridge.gateway.translate import Translator
 from bridge.health.assess import assess
 from bridge.health.memory import Memory
-from bridge.model import Circuit, Event, Key, Moment, Signals, Snapshot, Verdict
+from bridge.model import FAILURE_CLASSES, Circuit, Event, Key, Moment, Signals, Snapshot, Verdict
 from bridge.policy import Policy
 from bridge.queries.catalog import METRICS, OLD_NAMES, TABLES
 from bridge.settings import Settings
@@ -138,7 +138,8 @@ class TestReplay:
             for signal, family in families.items():
                 counted: Counter[Key] = Counter()
                 for counter, value in signals.counters.items():
-                    counted[counter.key] += value if counter.signal == signal else 0
+                    classes = FAILURE_CLASSES.values() if signal == "failures" else (signal,)
+                    counted[counter.key] += value if counter.signal in classes else 0
                 for key, model_id in ids.items():
                     lines = re.findall(rf'^{family}{{.*model_id="{model_id}.*}} (\S+)$', body.decode(), re.MULTILINE)
                     assert counted.get(key, 0) == sum(map(float, lines)), (signal, key)

@@ -202,9 +202,9 @@ class TestNames:
 
     @pytest.mark.parametrize(
         ("status", "failed"),
-        [("success", 0), ("ok", 0), ("200", 0), ("error", 20), ("timeout", 20), ("500", 20), ("429", 20)],
+        [("success", 0), ("ok", 0), ("200", 0), ("error", 20), ("timeout", 20), ("500", 20), ("429", 0), ("404", 0)],
     )
-    def test_a_call_failed_unless_its_status_says_that_it_went_well(self, status: str, failed: int) -> None:
+    def test_a_call_failed_unless_its_status_says_otherwise(self, status: str, failed: int) -> None:
         def body(count: int) -> bytes:
             return f'pr_llm_calls_total{{model="a/b",endpoint="chat",status="{status}"}} {count}\n'.encode()
 

@@ -39,6 +39,9 @@ def says(
     circuits: Mapping[str, str] | None = None,
     requests: Numbers | None = None,
     failures: Numbers | None = None,
+    rate_limited: Numbers | None = None,
+    caller_errors: Numbers | None = None,
+    told_apart_by: tuple[str, ...] = (),
     rejected: Numbers | None = None,
     moved: Mapping[str, Numbers] | None = None,
     buckets: Mapping[str, Numbers] | None = None,
@@ -49,10 +52,18 @@ def says(
     """What a gateway says, by ``provider`` or ``provider/model``. A signal that is not named is not in the exposition.
 
     Each signal is its own family, which carries its name. ``moved`` counts transitions (``{"openai": {"CLOSED>OPEN":
-    1}}``), ``buckets`` are a latency histogram's, by upper bound, and ``seconds`` its sum.
+    1}}``), ``told_apart_by`` are labels that tell failures from rate limits, ``buckets`` are a latency histogram's, by
+    upper bound, and ``seconds`` its sum.
     """
     counters: dict[CounterId, float] = {}
-    for signal, values in (("requests", requests), ("failures", failures), ("rejected", rejected)):
+    by_signal = {
+        "requests": requests,
+        "failures": failures,
+        "rate_limited": rate_limited,
+        "caller_errors": caller_errors,
+        "rejected": rejected,
+    }
+    for signal, values in by_signal.items():
         for name, value in (values or {}).items():
             counters[CounterId(signal, *key(name), "", f"{signal} of {name}")] = value
     for signal, tables in (("transitions", moved), ("latency_bucket", buckets)):
@@ -85,6 +96,7 @@ def says(
         },
         sources={signal: (signal, "test") for signal in given},
         ties=ties or {},
+        failures_told_apart_by=told_apart_by,
     )
 
 

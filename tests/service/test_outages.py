@@ -84,7 +84,7 @@ def test_an_outage_turns_values_into_unknown_never_into_zero_and_ends_with_the_f
     assert board.status == 200
     [line] = [line for line in board.text.splitlines() if since in line]
     assert said in line
-    for said_so in (summary["message"], refusal.json["message"]):
+    for said_so in (summary["message"], refusal.text):
         assert since in said_so
         assert said in said_so
     [notice] = started.query("provider_health_score")[0]["meta"]["notices"]

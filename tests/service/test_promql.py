@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from urllib.error import URLError
 from urllib.parse import urlencode
@@ -26,6 +27,7 @@ pytestmark = pytest.mark.service
 CAPTURED = {
     "gatewayz-metrics": ("model_inference_requests_total", "model_inference_duration_seconds_bucket"),
     "gatewayz-data": ("total_requests",),
+    "litellm-1109": ("litellm_deployment_total_requests_total", "litellm_deployment_failure_responses_total"),
 }
 """The families of each capture that our numbers are made from."""
 START_SECONDS = 20.0
@@ -152,6 +154,8 @@ def before_rounding(poll: Polled, metric: str) -> Answer:
     measured = {
         "provider_request_rate": poll.measured.request_rates.get,
         "provider_error_rate": poll.measured.error_rate,
+        "provider_rate_limited_ratio": partial(poll.measured.share, "rate_limited"),
+        "provider_caller_error_ratio": partial(poll.measured.share, "caller_errors"),
         "provider_latency_p95_seconds": poll.measured.latency_p95_seconds.get,
     }[metric]
     exact = known({provider: measured(provider) for provider in poll.verdicts})
@@ -238,6 +242,48 @@ def test_each_models_numbers_are_promqls_at_every_scrape(
         }[metric]
         assert {f"{key.provider}/{key.model}": value for key, value in exact.items()} == same(expected)
         assert poll.snapshot.models.of(metric) == {key: rounded(metric, value) for key, value in exact.items()}
+
+
+RATE_LIMITED = (
+    'exception_class=~".*RateLimit.*"',
+    'exception_class!~".*(RateLimit|Timeout).*",exception_status=~"408|429"',
+)
+WRONG = ('exception_class!~".*(RateLimit|Timeout).*",exception_status=~"400|404|413|422"',)
+FAILED = (
+    'exception_class=~".*Timeout.*"',
+    'exception_class!~".*(RateLimit|Timeout).*",exception_status!~"400|404|408|413|422|429"',
+)
+
+
+@pytest.mark.parametrize(
+    ("metric", "classed", "concerned"),
+    [
+        ("provider_error_rate", FAILED, {"groq", "openai", "deepinfra"}),
+        ("provider_rate_limited_ratio", RATE_LIMITED, {"mistral"}),
+        ("provider_caller_error_ratio", WRONG, set()),
+    ],
+)
+def test_where_classes_are_known_each_is_promqls_without_the_others(
+    metric: str, classed: tuple[str, ...], concerned: set[str], prometheus: Prometheus
+) -> None:
+    def by_provider(family: str, labels: str = "") -> str:
+        selector = f'{family}{{capture="litellm-1109",api_provider!="",{labels}}}'
+        renamed = f'label_replace(increase({selector}[{{range}}]), "provider", "$1", "api_provider", "(.*)")'
+        return f"sum by (provider) ({renamed})"
+
+    above_zero = set()
+    for poll in replay("litellm-1109"):
+        requests = of_what_is_known(prometheus, poll, by_provider("litellm_deployment_total_requests_total"))
+        counts = dict.fromkeys(requests, 0.0)
+        for labels in classed:
+            promql = by_provider("litellm_deployment_failure_responses_total", labels)
+            for name, count in of_what_is_known(prometheus, poll, promql).items():
+                counts[name] += count
+        ratios = {name: min(1.0, counts[name] / requests[name]) for name in requests if requests[name] > 0}
+        exact = before_rounding(poll, metric)
+        assert exact == same(ratios), poll.scrape.name
+        above_zero |= {name for name, ratio in exact.items() if ratio}
+    assert above_zero == concerned
 
 
 def test_a_gauge_of_the_hour_read_as_a_counter_is_promqls_through_a_hole_and_a_reset(

@@ -47,7 +47,7 @@ def test_without_its_credential_every_route_but_health_refuses(
     sites: Callable[..., Site], method: str, path: str, given: dict[str, str]
 ) -> None:
     site = sites(bridge_token=TOKEN)
-    response = site.client.open(path, method=method, headers=given)
+    response = site.client.open(path, method=method, headers={"Accept": "application/json, text/plain, */*", **given})
     assert b"openai" not in response.get_data()
     said = (response.status_code, response.get_json()["error"]["code"], response.headers.get("WWW-Authenticate"))
     if method == "GET":

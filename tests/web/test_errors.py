@@ -1,4 +1,4 @@
-"""Whatever a client sends: an error is JSON that says what would be right, and never the bridge's own failure."""
+"""Whatever a client sends: an error says what would be right, as that client reads it, and is not the bridge's own."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ from werkzeug.test import TestResponse
 from bridge.queries import answer
 from tests.web.conftest import NOW, Site
 
+GRAFANA = "application/json, text/plain, */*"
+INFINITY = "application/json;q=0.9,text/plain"
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 RANGE = {"from": "now-5m", "to": "now"}
 ROUTES = (
     "/query",
@@ -113,15 +116,50 @@ def test_a_body_over_a_mebibyte_is_refused(site: Site) -> None:
         ("PUT", "/", 405),
     ],
 )
-def test_every_error_is_json(lasting: Site, method: str, path: str, status: int) -> None:
-    response = lasting.client.open(path, method=method, headers={"Accept": "text/html"})
-    assert_says_what_is_right(response, status)
-    if status == 405:
-        assert response.headers["Allow"]
+class TestEveryError:
+    def test_is_json_for_who_asks_for_that(self, lasting: Site, method: str, path: str, status: int) -> None:
+        for asked in ({"Accept": GRAFANA}, {"Accept": INFINITY}, {"Content-Type": "application/json"}):
+            response = lasting.client.open(path, method=method, headers=asked)
+            assert_says_what_is_right(response, status)
+            if status == 405:
+                assert response.headers["Allow"]
+
+    def test_is_one_line_of_text_for_a_terminals_get(self, lasting: Site, method: str, path: str, status: int) -> None:
+        json_body = assert_says_what_is_right(
+            lasting.client.open(path, method=method, headers={"Accept": GRAFANA}), status
+        )
+        for asked in ({"Accept": "*/*"}, {"Accept": "text/plain"}, {"Accept": "text/csv; charset=utf-8"}, {}):
+            response = lasting.client.open(path, method=method, headers=asked)
+            if method == "GET":
+                assert (response.status_code, response.mimetype) == (status, "text/plain")
+                assert response.text == json_body["message"] + "\n"
+                assert "Accept" in response.vary
+            else:
+                assert_says_what_is_right(response, status)
+
+    def test_is_a_page_for_a_browser(self, lasting: Site, method: str, path: str, status: int) -> None:
+        response = lasting.client.open(path, method=method, headers={"Accept": BROWSER})
+        if method != "GET":
+            assert_says_what_is_right(response, status)
+            return
+        assert (response.status_code, response.mimetype) == (status, "text/html")
+        assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+        assert "All providers" in response.text
+        assert "\x00" not in response.text
+
+
+def test_nothing_in_a_request_reaches_an_error_unescaped(lasting: Site) -> None:
+    path = "/query?target=" + quote("<script>alert(1)</script>\x1b[31m\n")
+    page = lasting.get(path, Accept=BROWSER)
+    assert (page.status_code, page.mimetype) == (400, "text/html")
+    assert "<script>" not in page.text
+    line = lasting.get(path, Accept="*/*").text
+    assert line.endswith("\n")
+    assert line[:-1].isprintable()
 
 
 def test_an_unknown_route_is_told_which_there_are(site: Site) -> None:
-    hint = assert_says_what_is_right(site.get("/provider"), 404)["hint"]
+    hint = assert_says_what_is_right(site.get("/provider", Accept=GRAFANA), 404)["hint"]
     for route in re.findall(r"/[a-z]*", hint):
         assert site.client.open(route, method="OPTIONS").status_code == 200, route
     assert {"/providers", "/query", "/annotations"} <= set(re.findall(r"/[a-z]+", hint))
@@ -136,23 +174,25 @@ def test_an_unknown_route_is_told_which_there_are(site: Site) -> None:
     ],
 )
 def test_a_wrong_method_is_told_which_would_be_right(lasting: Site, method: str, path: str, said: str) -> None:
-    assert_says_what_is_right(lasting.client.open(path, method=method), 405, said)
+    response = lasting.client.open(path, method=method, headers={"Accept": GRAFANA})
+    assert_says_what_is_right(response, 405, said)
 
 
 @pytest.mark.parametrize("path", ["/query?target=providers&", "/annotations?", "/providers?", "/providers/groq?"])
 def test_an_unknown_format_is_told_which_there_are(lasting: Site, path: str) -> None:
     assert_says_what_is_right(
-        lasting.get(f"{path}format=txt"), 400, "there is no format 'txt'", "json, text, rows, csv"
+        lasting.get(f"{path}format=txt", Accept=INFINITY), 400, "there is no format 'txt'", "json, text, rows, csv"
     )
 
 
 def test_an_unknown_provider_is_a_404_that_names_the_nearest(site: Site) -> None:
-    assert_says_what_is_right(site.get("/providers/opnai"), 404, "'opnai'", "'openai'")
+    assert_says_what_is_right(site.get("/providers/opnai", Accept=GRAFANA), 404, "'opnai'", "'openai'")
 
 
 def test_before_the_first_good_poll_nobody_says_that_a_provider_is_not_there(empty: Site) -> None:
     empty.log.failed(NOW - 5, message="connection refused")
-    assert_says_what_is_right(empty.get("/providers/openai"), 503, "nothing is known", "connection refused")
+    refusal = empty.get("/providers/openai", Accept=GRAFANA)
+    assert_says_what_is_right(refusal, 503, "nothing is known", "connection refused")
     page = empty.get("/providers/openai", Accept="text/html")
     assert page.status_code == 503
     assert "Nothing is known of" in page.text
@@ -435,6 +475,6 @@ class TestNothingMakesA500:
     @settings(deadline=None)
     @given(name=TEXTS)
     def test_no_provider(self, lasting: Site, name: str) -> None:
-        response = lasting.get("/providers/" + quote(name.encode("utf-8", "replace"), safe=""))
+        response = lasting.get("/providers/" + quote(name.encode("utf-8", "replace"), safe=""), Accept=GRAFANA)
         assert response.status_code in (200, 404)
         assert_is_strict_json(response)

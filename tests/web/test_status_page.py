@@ -365,7 +365,7 @@ class TestOneProvider:
         assert (response.status_code, response.mimetype) == (404, "text/html")
         assert '<a href="../providers/openai">' in response.text
         assert "no provider has a name" in site.get("/providers/zzz", Accept=BROWSER).text.lower()
-        assert site.get("/providers/opnai").get_json()["error"]["code"] == "not_found"
+        assert site.get("/providers/opnai", Accept="application/json").get_json()["error"]["code"] == "not_found"
 
 
 class TestHostileNames:
