@@ -61,12 +61,13 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
     def eof_received(self) -> bool:
         """The client sends nothing more; true to keep the connection, for the answer that it waits for."""
         self._half_closed = True
-        if self._connection.turn is Turn.TAKING or self._connection.turn is Turn.ANSWERING:
+        if self._connection.turn in (Turn.ANSWERING, Turn.TAKING):
             self.worker.loop.call_later(LINGER_SECONDS, self._close_half_closed)
             return True
         return False
 
     def _close_half_closed(self) -> None:
+        """For a client that said so while its answer, which had promised another, was on its way."""
         if self._connection.turn is Turn.IDLE:
             self._close_transport()
         elif self._connection.turn is not Turn.CLOSED:
@@ -82,6 +83,16 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
             return False
         fed: bool = super()._feed_callback_parser(data)
         return fed
+
+    def _on_message_complete(self) -> None:
+        self._connections.answer(self._connection)
+        super()._on_message_complete()
+
+    def _will_close(self, request: Any, response_requires_close: bool) -> bool:
+        if self._half_closed and not self._callback_parser.remaining():
+            return True
+        closes: bool = super()._will_close(request, response_requires_close)
+        return closes
 
     def _is_websocket_upgrade(self, request: Any) -> bool:
         return False

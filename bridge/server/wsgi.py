@@ -54,7 +54,6 @@ class InThreads:
         body = await _whole_body(receive)
         if body is None:
             return  # the client is gone
-        self._connections.answer(connection)
         environ = environ_of(scope, body)
         del body
         answer = await asyncio.get_running_loop().run_in_executor(self._threads, self._answer, environ)

@@ -6,7 +6,7 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -88,15 +88,18 @@ def crowd(service: Service, manner: Manner, count: int) -> Iterator[Crowd]:
         clients.leave()
 
 
-def longest_delays(asks: dict[Service, Callable[[Service], object]], seconds: float) -> dict[Service, float]:
-    """The longest that each service took to answer, asked in turn for so long."""
-    longest = dict.fromkeys(asks, 0.0)
+def longest_delays(
+    services: Sequence[Service], questions: Sequence[Callable[[Service], object]], seconds: float
+) -> list[float]:
+    """The longest that each service took for an answer, asked in turn for so long."""
+    longest = [0.0 for _ in services]
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        for service, ask in asks.items():
-            began = time.monotonic()
-            ask(service)
-            longest[service] = max(longest[service], time.monotonic() - began)
+        for question in questions:
+            for number, service in enumerate(services):
+                began = time.monotonic()
+                question(service)
+                longest[number] = max(longest[number], time.monotonic() - began)
     return longest
 
 

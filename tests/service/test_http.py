@@ -91,6 +91,16 @@ def test_a_client_that_waits_for_100_continue_gets_it(started: Service) -> None:
     assert answer.startswith(b"HTTP/1.1 200")
 
 
+def test_a_client_that_says_it_has_said_all_gets_its_answers(started: Service) -> None:
+    with socket.create_connection(("127.0.0.1", started.port), timeout=10) as client:
+        client.sendall(2 * request(b"POST /query HTTP/1.1", body=QUESTION))
+        client.shutdown(socket.SHUT_WR)
+        answer = b""
+        while chunk := client.recv(65536):
+            answer += chunk
+    assert answer.count(b"HTTP/1.1 200 ") == 2
+
+
 def test_a_body_that_comes_in_pieces_is_put_together(started: Service) -> None:
     with socket.create_connection(("127.0.0.1", started.port), timeout=10) as client:
         for piece in (b"POST /que", b"ry HTTP/1.1\r\nHost: b\r\nTransfer-Enc", b"oding: chunked\r\n", CLOSE + b"\r\n1"):
