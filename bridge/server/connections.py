@@ -109,6 +109,10 @@ class Connections:
         """Make room for another connection, where the system has none."""
         self._drop(next(iter(self._waiting), None))
 
+    def answering(self) -> int:
+        """On how many the client waits for the bridge."""
+        return self._count - len(self._waiting)
+
     def idle(self) -> list[Connection]:
         """Those on which nothing is under way."""
         return [connection for connection in self._waiting if connection.turn is Turn.IDLE]

@@ -7,6 +7,7 @@ import errno
 import os
 import socket
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from gunicorn.workers.gasgi import ASGIWorker
@@ -17,6 +18,8 @@ from bridge.server.wsgi import InThreads
 
 TICK_SECONDS = 1.0
 END_TICK_SECONDS = 0.05
+CALM_SECONDS = 1.0
+"""How long a worker that ends waits for its threads before it stops listening."""
 HELD_BYTES = 48 * 2**20
 """What unfinished requests and unsent answers may take of all workers' memory."""
 SEND_BUFFER_BYTES = 256 * 1024
@@ -70,13 +73,24 @@ class Worker(ASGIWorker):  # type: ignore[misc]
             except TimeoutError:
                 continue
         self.alive = False
-        for listener in listeners:
-            self.loop.remove_reader(listener)
-            while self._accept(listener):  # who has connected already is answered
-                pass
-            listener.close()
+        await self._stop_listening(listeners)
         await self._finish()
         self.asgi.close()
+
+    async def _stop_listening(self, listeners: Sequence[socket.socket]) -> None:
+        """Take all who have connected, and close. Who connects between the last look and that would be reset.
+
+        So there is no thread meanwhile, if that can be had, for which this one would have to wait.
+        """
+        for listener in listeners:
+            self.loop.remove_reader(listener)
+        last = time.monotonic() + CALM_SECONDS
+        while self.connections.answering() and time.monotonic() < last and not self._quick_shutdown:
+            await asyncio.sleep(END_TICK_SECONDS / 10)
+        for listener in listeners:
+            while self._accept(listener):
+                pass
+            listener.close()
 
     def _accept(self, listener: socket.socket) -> bool:
         """Take one connection, and leave the next to any worker; false when there is none."""

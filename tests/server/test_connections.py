@@ -49,6 +49,7 @@ def test_who_waits_for_the_bridge_is_not_hung_up_on() -> None:
         connection = clients.connect(name, 0.0)
         clients.all.receive(connection, MOST_BYTES, 0.0)
         clients.all.answer(connection)
+    assert clients.all.answering() == 3
     clients.connect("d", 1.0)
     clients.all.expire(2 * TURN_SECONDS)
     assert clients.gone == ["d"]
