@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import socket
@@ -12,8 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from gunicorn import glogging, util
-from gunicorn.workers import gthread
+from gunicorn import glogging
 
 # The workers add up their own metrics in files in one directory; prometheus_client looks for it when it is imported.
 # In memory, if there is room: that is fast, and no disk that is full for another reason can get in the way.
@@ -31,67 +29,9 @@ import bridge.application  # noqa: E402, F401 (once, and not in each worker)
 from bridge import logs  # noqa: E402
 from bridge.configuration import configured_once  # noqa: E402
 from bridge.polling import child  # noqa: E402
+from bridge.server.worker import Worker  # noqa: E402
 from bridge.settings import ConfigurationError  # noqa: E402
-from bridge.web import errors, worker_files  # noqa: E402
-from bridge.web.text import printable  # noqa: E402
-
-ARRIVAL_SECONDS = 5.0
-"""A request that has not arrived in full by then is given up."""
-ANSWER_SECONDS = 30.0
-"""A request that is not answered, or whose answer is not taken, by then is given up."""
-SHOWN_CHARACTERS = 200
-"""Of what was sent, in an error."""
-
-
-class ThreadWorker(gthread.ThreadWorker):
-    """gthread that hangs up on slow clients.
-
-    A thread reads a request's head and body, and sends its answer, without a time limit: a handful of clients that
-    stop half-way would hold every thread for as long as they like. Shutting a socket down from here ends the wait.
-    """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._handled: dict[gthread.TConn, float] = {}
-
-    def handle(self, conn: gthread.TConn) -> Any:
-        self._handled[conn] = time.monotonic()
-        try:
-            return super().handle(conn)
-        finally:
-            del self._handled[conn]
-
-    def murder_pending(self) -> None:
-        """Called at least once a second; gunicorn's own version closes connections that never said a word."""
-        super().murder_pending()
-        now = time.monotonic()
-        for conn, since in self._handled.copy().items():
-            if now - since > ARRIVAL_SECONDS:
-                how = socket.SHUT_RDWR if now - since > ANSWER_SECONDS else socket.SHUT_RD
-                with contextlib.suppress(OSError):
-                    conn.sock.shutdown(how)
-        self._make_room()
-
-    def _make_room(self) -> None:
-        """End, for another worker to begin, when the history's file was set aside or taken away."""
-        store = getattr(self.wsgi.extensions["bridge"], "store", None)
-        if self.alive and store is not None and store.database.replaced():
-            self.log.error("The history's file is gone, or was replaced: this worker ends, another one begins with it")
-            self.alive = False
-
-
-def write_error(connection: socket.socket, status: int, reason: str, message: str) -> None:
-    """Gunicorn's answer to what is no request, or too long for one: JSON like every error, and not its HTML."""
-    said = printable(message)[:SHOWN_CHARACTERS]
-    body = errors.error_body(status, f"{status} {reason}: {said}", errors.HINTS.get(status, errors.HINTS[400]))
-    head = (
-        f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type: application/json\r\n"
-        f"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    util.write_nonblock(connection, head.encode("latin-1") + body)
-
-
-util.write_error = write_error
+from bridge.web import worker_files  # noqa: E402
 
 
 class Logger(glogging.Logger):
@@ -128,13 +68,14 @@ except ConfigurationError as error:
 
 logs.capture(_settings.log_level)
 
-# A connection that says nothing waits for its first byte in a thread this long, then in the event loop.
-gthread.DEFAULT_WORKER_DATA_TIMEOUT = 1.0
-
 bind = _addresses(_settings.port)
-worker_class = ThreadWorker
+worker_class = Worker
 workers = _settings.web_concurrency
 threads = 8
+worker_connections = 500  # then those on which a client has been slowest are closed
+asgi_loop = "asyncio"
+asgi_lifespan = "off"
+asgi_disconnect_grace_period = 0  # there is nothing to put in order for a client that is gone
 preload_app = False
 timeout = 30
 graceful_timeout = 10

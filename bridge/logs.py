@@ -29,12 +29,8 @@ NO_REQUEST: Mapping[str, None] = dict.fromkeys(
 )
 SPEAKERS = {"gunicorn.error": "gunicorn", "py.warnings": "warning"}
 """Loggers of the standard library whose events go by another name."""
-WITH_PATHS = {
-    "Exception on %s [%s]": "an exception while answering",
-    "Error handling request %s": "an exception while answering",
-    "Error handling request %s %s": "an exception while answering",
-}
-"""What Flask and gunicorn say about a request, and what is left of it without its path and query string."""
+WITH_PATHS = {"Exception on %s [%s]": "an exception while answering"}
+"""What Flask says about a request, and what is left of it without its path and query string."""
 INVALID_REQUEST = "Invalid request from ip="
 """How gunicorn begins a message that ends in what was sent."""
 

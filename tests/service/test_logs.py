@@ -9,6 +9,7 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -89,13 +90,17 @@ def test_a_client_that_hangs_up_leaves_no_traceback(service: Callable[..., Servi
     wait_until(lambda: started.get("/ready").status == 200, "there is a first poll")
     body = json.dumps({"targets": [{"target": "provider_health_score"}] * 90}).encode()
     head = b"POST /query HTTP/1.1\r\nHost: b\r\nContent-Length: %d\r\n\r\n" % len(body)
-    for sent in (head + body, head + body[:9], head, b"GET / HTTP/1.1\r\nHost: b\r\n\r\n" * 50):
-        connection = socket.create_connection(("127.0.0.1", started.port))
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, not a goodbye
-        connection.sendall(sent)
-        connection.close()
-    wait_until(lambda: len(started.events("request")) > 3, "it has answered")
-    assert started.get("/health").status == 200
+    for seconds in (0.0, 0.01, 0.05):  # before it is read, while it is answered, and after
+        for sent in (head + body, head + body[:9], head, b"GET / HTTP/1.1\r\nHost: b\r\n\r\n" * 50):
+            connection = socket.create_connection(("127.0.0.1", started.port))
+            reset = struct.pack("ii", 1, 0)  # and not a goodbye
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+            connection.sendall(sent)
+            time.sleep(seconds)
+            connection.close()
+    for number in range(20):  # more than there are threads: those of before are through
+        assert started.get("/health", **{"X-Request-ID": f"after-{number}"}).status == 200
+    wait_until(lambda: "after-19" in {line["request_id"] for line in started.events("request")}, "it says so")
     text = started.log_file.read_text()
     assert "Traceback" not in text + started.error_file.read_text()
     assert not [line for line in lines(text) if line["level"] in ("error", "critical")]
