@@ -14,6 +14,8 @@ from bridge.queries.vocabulary import Vocabulary
 TAG_KEYS = ("provider", "model", "status")
 VARIABLES = {"providers": "provider", "models": "model"}
 """Variable queries, and the label whose values they ask for."""
+MOST_COMPLETED_CHARACTERS = 4 * 2**20
+"""Of all completions together: each holds the whole text, so of a long one there are fewer."""
 _LABEL = re.compile(r"[a-zA-Z_]*")
 _OPEN_VALUE = re.compile(
     r"""(?P<head>.*)(?P<mark>[{,])(?P<asked>\s*(?P<label>[a-z]+)\s*(?:=~|!~|!=|=)\s*)["'](?P<typed>.*)""", re.DOTALL
@@ -93,4 +95,5 @@ def _completed(vocabulary: Vocabulary, text: str) -> list[str]:
         return []
     begun = found["head"] + found["mark"] + found["asked"]
     others = [one for one in target.matchers if one.label != label]
-    return [f'{begun}"{quoted(value)}"}}' for value in vocabulary.values(label, others, holding=found["typed"])]
+    values = vocabulary.values(label, others, holding=found["typed"])
+    return [f'{begun}"{quoted(value)}"}}' for value in values[: MOST_COMPLETED_CHARACTERS // len(begun)]]

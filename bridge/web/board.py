@@ -8,6 +8,7 @@ from typing import Any
 
 from bridge.model import Circuit, CircuitState, Status, Verdict
 from bridge.queries import tables
+from bridge.queries.budget import Budget
 from bridge.queries.view import View, clock, duration
 from bridge.web.text import TEXT_WIDTH, printable, text_table, warning, wrapped
 
@@ -78,7 +79,7 @@ def headline(view: View) -> str:
     return "; ".join(told) or f"all {healthy} providers with data are healthy"
 
 
-def board_text(view: View, base: str, spells: Sequence[str]) -> str:
+def board_text(view: View, base: str, spells: Sequence[str], budget: Budget) -> str:
     """The board: three answers first, then the table, then where to look further.
 
     ``base`` is the bridge's own URL; ``spells`` are the lines of the third answer: blip or regression.
@@ -94,7 +95,7 @@ def board_text(view: View, base: str, spells: Sequence[str]) -> str:
     lines += _labelled("Blip?", list(spells))
     lines += [*_labelled("Data", [freshness(view)]), ""]
     table = tables.providers(view, lambda _: True)
-    body = text_table(table, view.now) if table.rows else "(no providers yet)\n"
+    body = text_table(table, view.now, budget) if table.rows else "(no providers yet)\n"
     return "\n".join([*lines, body, HINTS.format(base=base, name=_name_to_type(view))])
 
 

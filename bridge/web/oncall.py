@@ -15,7 +15,8 @@ from bridge.queries.answer import Ask, Request
 from bridge.queries.series import Steps
 from bridge.queries.targets import matcher, nearest
 from bridge.queries.view import View
-from bridge.web import board, formats, page, provider_page, requestlog, rows, status_page, text
+from bridge.web import board, formats, items, page, provider_page, requestlog, rows, status_page, text
+from bridge.web.budgets import current_budget
 from bridge.web.errors import HINTS, ApiError
 
 HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
@@ -35,7 +36,7 @@ def status_board() -> Response:
     view = current_bridge().view()
     if _wants_json():
         return _varying(formats.json_response(board.summary(view)))
-    return _varying(formats.text_response(board.board_text(view, _base_url(), _spell_lines(view))))
+    return _varying(formats.text_response(board.board_text(view, _base_url(), _spell_lines(view), current_budget())))
 
 
 @blueprint.get("/providers")
@@ -101,6 +102,7 @@ def _provider_page(view: View, name: str, *, known: bool) -> Response:
     if not known:
         return _html(provider_page.missing_page(frame, name), status=404 if view.snapshot else 503)
     bridge = current_bridge()
+    current_budget().begin()
     return _html(provider_page.provider_page(frame, name, bridge.store, _recent_events(view, name)))
 
 
@@ -113,9 +115,9 @@ def _frame(view: View) -> page.Frame:
 
 def _recent_events(view: View, provider: str | None = None) -> list[Event]:
     """The events of the last 24 h, or as many of the newest as a page shows."""
-    store, events = current_bridge().store, []
+    store, events, most = current_bridge().store, [], current_budget().limits.events
     for seconds in page.LOOKED_BACK_SECONDS:
-        events = store.events(view.now - seconds, view.now)
+        events = store.events(store.events_reach(view.now - seconds, view.now, most), view.now)
         news = sum(tables.is_news(event) and provider in (None, event.provider) for event in events)
         if news >= page.CHANGES_SHOWN:
             break
@@ -144,7 +146,9 @@ def _base_url() -> str:
 
 
 def _html(body: str, *, status: int = 200) -> Response:
-    """A page that may load nothing but its own style sheet and script."""
+    """A page that may load nothing but its own style sheet and script. Raises TooMuchError where it is too large."""
+    if not current_budget().write(len(body)):
+        raise current_budget().refusal()
     response = Response(body, status=status, mimetype="text/html")
     response.headers["Content-Security-Policy"] = page.CONTENT_SECURITY_POLICY
     response.headers["Referrer-Policy"] = "no-referrer"
@@ -163,9 +167,10 @@ def _table(name: str, provider: str | None = None) -> Response:
     filters = () if provider is None else (matcher("provider", "=", provider),)
     asked = Request((Ask(name),), None, Steps(1, 0.0), filters)
     view = bridge.view()
-    answered = answers.answer(asked, view, bridge.store, None)
+    budget = current_budget()
+    answered = answers.answer(asked, view, bridge.store, None, budget)
     if wanted == "text":
-        return formats.text_response(text.render(answered, view.now))
+        return formats.text_response(text.render(answered, view, budget))
     if wanted in rows.FORMATS:
-        return rows.response(wanted, answered, view, current=True)
-    return formats.json_response(formats.simple_json(answered)[0])
+        return rows.response(wanted, answered, view, budget, current=True)
+    return formats.ready_json(items.written(items.items(answered, budget), view.trouble)[1:-1])
