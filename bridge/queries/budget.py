@@ -170,12 +170,13 @@ class Budget:
         """How much more may be written."""
         return self.limits.answer_bytes - self._bytes
 
-    def write(self, size: int) -> bool:
+    def write(self, size: int, *, whole: bool = False) -> bool:
         """Spend so many bytes of the answer; False where they do not fit, or it has taken too long.
 
-        Raises BusyError when too many bytes of other answers are in hand.
+        ``whole``: they are all of the answer, so its time was spent already. Raises BusyError when too many bytes of
+        other answers are in hand.
         """
-        if size > self.room_bytes or self.late:
+        if size > self.room_bytes or (self.late and not whole):
             return False
         self._admission.hold(size)
         self._bytes += size

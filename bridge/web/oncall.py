@@ -147,7 +147,7 @@ def _base_url() -> str:
 
 def _html(body: str, *, status: int = 200) -> Response:
     """A page that may load nothing but its own style sheet and script. Raises TooMuchError where it is too large."""
-    if not current_budget().write(len(body)):
+    if not current_budget().write(len(body), whole=True):
         raise current_budget().refusal()
     response = Response(body, status=status, mimetype="text/html")
     response.headers["Content-Security-Policy"] = page.CONTENT_SECURITY_POLICY

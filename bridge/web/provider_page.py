@@ -59,7 +59,7 @@ def provider_page(frame: Frame, provider: str, store: Store, events: Iterable[Ev
         icon=status,
         provider=provider,
         status=status,
-        why="" if view.stale else board.joined(board.reach(view, verdict), board.why(view, verdict)),
+        why="" if view.stale else board.joined(board.Reach(view).of(provider), board.why(view, verdict)),
         freshness=board.freshness(view),
         charts=_charts(view, store, verdict),
         circuits=[_named(circuits, row) for row in circuits.rows[:ROWS]],
