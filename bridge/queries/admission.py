@@ -33,7 +33,8 @@ class Admission:
         self._wait_seconds = wait_seconds
         self._changed = threading.Condition()
         self._working = False
-        self._waiting = 0
+        self.waiting = 0
+        """Requests that wait for others."""
         self.held_bytes = 0
         """Of answers being made or sent."""
 
@@ -80,11 +81,11 @@ class Admission:
     def waiter(self) -> Iterator[None]:
         """For as long as a request waits for another one. Raises BusyError where many do already."""
         with self._changed:
-            if self._waiting >= MOST_WAITING:
-                raise BusyError(f"{self._waiting} requests wait already")
-            self._waiting += 1
+            if self.waiting >= MOST_WAITING:
+                raise BusyError(f"{self.waiting} requests wait already")
+            self.waiting += 1
         try:
             yield
         finally:
             with self._changed:
-                self._waiting -= 1
+                self.waiting -= 1

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
 from bridge.history.remote import RemoteHistory
 from bridge.history.store import Store
+from bridge.model import Event
 from bridge.queries import tables
 from bridge.queries.annotations import annotate
 from bridge.queries.budget import SELECT, Budget, TooMuchError, cut
@@ -115,7 +117,7 @@ def answer(request: Request, view: View, store: Store, recorded: Recorded | None
     return answers
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Sources:
     """What all targets of a request are answered from."""
 
@@ -125,6 +127,16 @@ class _Sources:
     store: Store
     recorded: Recorded | None
     budget: Budget
+
+    @cached_property
+    def transitions(self) -> tuple[Sequence[Event], Sequence[str]]:
+        """The events of the range, oldest first, and what there is to say where these are not all."""
+        most = self.budget.limits.events
+        span = self.request.span or TimeRange(self.view.now - EVENTS_WITHOUT_RANGE_SECONDS, self.view.now)
+        self.budget.begin()
+        start = self.store.events_reach(span.start, span.end, most)
+        notices = (f"only the newest {most:,} events are looked at, since {clock(start)}: ask for a shorter range",)
+        return self.store.events(start, span.end), notices[: start > span.start]
 
 
 def _answer_one(ask: Ask, sources: _Sources) -> Answer:
@@ -215,20 +227,12 @@ def _table(target: Target, filters: Sequence[Matcher], sources: _Sources) -> tup
 
     view = sources.view
     if target.metric == "transitions":
-        return _transitions(wanted, sources)
+        events, notices = sources.transitions
+        return tables.transitions(events, wanted), notices
     if target.metric == "freshness":
         return tables.freshness(view), ()
     table = {"providers": tables.providers, "circuits": tables.circuits, "explain": tables.explain}[target.metric]
     return table(view, wanted), ()
-
-
-def _transitions(wanted: tables.Wanted, sources: _Sources) -> tuple[Table, Sequence[str]]:
-    view, store, most = sources.view, sources.store, sources.budget.limits.events
-    span = sources.request.span or TimeRange(view.now - EVENTS_WITHOUT_RANGE_SECONDS, view.now)
-    sources.budget.begin()
-    start = store.events_reach(span.start, span.end, most)
-    notices = (f"only the newest {most:,} events are looked at, since {clock(start)}: ask for a shorter range",)
-    return tables.transitions(store.events(start, span.end), wanted), notices[: start > span.start]
 
 
 def _with_rows(answered: Answer, budget: Budget) -> Answer:

@@ -58,6 +58,12 @@ class AnswerCache:
         self._admission = admission or Admission()
         self._observe = observe
 
+    @property
+    def held_bytes(self) -> int:
+        """What all kept answers take."""
+        with self._lock:
+            return int(self._entries.currsize)
+
     def once(self, key: Hashable, make: Callable[[], tuple[T, bool]], size: Callable[[T], int]) -> tuple[T, bool]:
         """The answer of this key (which is short: see ``short``), and whether it is kept.
 
