@@ -71,7 +71,7 @@ logs.capture(_settings.log_level)
 bind = _addresses(_settings.port)
 worker_class = Worker
 workers = _settings.web_concurrency
-threads = 8
+threads = 24  # most of them only wait: bridge.queries.admission says how many may
 worker_connections = 500  # then those on which a client has been slowest are closed
 asgi_loop = "asyncio"
 asgi_lifespan = "off"

@@ -13,10 +13,12 @@ from bridge.bridge import Bridge
 from bridge.history.remote import RemoteHistory
 from bridge.history.store import Store
 from bridge.model import Reading
+from bridge.queries.admission import SERVICE_BYTES, Admission
 from bridge.queries.cache import AnswerCache
 from bridge.settings import Settings
 from bridge.web import (
     auth,
+    budgets,
     compression,
     counts,
     errors,
@@ -52,15 +54,23 @@ def create_app(settings: Settings, *, clock: Callable[[], Reading] = clock.read)
     if store.damage:
         structlog.get_logger("bridge").error("history_damaged", message=store.damage)
     metrics = counts.OwnMetrics()
+    admission = Admission(SERVICE_BYTES // settings.web_concurrency)
     app = _Flask("bridge", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     app.url_map.converters["name"] = NameConverter
     app.extensions["bridge"] = Bridge(
-        settings, store, clock, AnswerCache(observe=metrics.lookup), metrics, remote=_remote_history(settings)
+        settings,
+        store,
+        clock,
+        AnswerCache(admission=admission, observe=metrics.lookup),
+        metrics,
+        remote=_remote_history(settings),
+        admission=admission,
     )
     credentials = auth.Credentials(settings)
+    budgets.register(app)
     compression.register(app)
     errors.register(app)
     ready.register(app, credentials)

@@ -15,6 +15,7 @@ from bridge.history.store import Store
 from bridge.model import Reading
 from bridge.polling.child import poll_in_child
 from bridge.polling.election import Candidate
+from bridge.queries.admission import Admission
 from bridge.queries.cache import AnswerCache
 from bridge.queries.trend import TrendCache
 from bridge.queries.view import View
@@ -36,6 +37,7 @@ class Bridge:
     exposition: Exposition = field(default_factory=Exposition)
     remote: RemoteHistory | None = None
     """Where older history is kept; None without ``HISTORY_URL``."""
+    admission: Admission = field(default_factory=Admission)
     trends: TrendCache = field(default_factory=TrendCache)
 
     @cached_property

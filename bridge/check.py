@@ -21,6 +21,7 @@ from bridge.history.store import Latest
 from bridge.model import Learnt, Moment, Poll
 from bridge.policy import Policy
 from bridge.queries import tables
+from bridge.queries.budget import Budget
 from bridge.queries.tables import Cell, Column, Table
 from bridge.queries.view import View
 from bridge.web.text import printable, text_table
@@ -85,7 +86,7 @@ def _all(_labels: dict[str, str]) -> bool:
 
 
 def _table(table: Table) -> str:
-    return text_table(table, time.time()) if table.rows else "(none)\n"
+    return text_table(table, time.time(), Budget()) if table.rows else "(none)\n"
 
 
 def _lines(exposition: Exposition) -> str:

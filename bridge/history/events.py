@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Collection, Sequence
 
@@ -20,6 +21,16 @@ def between(connection: sqlite3.Connection, start: float, end: float, kinds: Seq
         f"SELECT {_FIELDS} FROM counted_events WHERE at BETWEEN ? AND ?{chosen} ORDER BY at, id", (start, end, *kinds)
     )
     return [Event(*row) for row in rows]
+
+
+def reach(connection: sqlite3.Connection, start: float, end: float, most: int, kinds: Sequence[str] = ()) -> float:
+    """From when on there are at most ``most`` events up to ``end``; ``start`` where there are no more from there on."""
+    chosen = f" AND kind IN ({','.join('?' * len(kinds))})" if kinds else ""
+    row = connection.execute(
+        f"SELECT at FROM counted_events WHERE at BETWEEN ? AND ?{chosen} ORDER BY at DESC LIMIT 1 OFFSET ?",
+        (start, end, *kinds, most),
+    ).fetchone()
+    return start if row is None else math.nextafter(float(row[0]), math.inf)
 
 
 def from_state(connection: sqlite3.Connection, start: float, end: float, kind: str) -> list[Event]:

@@ -200,14 +200,22 @@ class Store:
         """The events from ``start`` to ``end`` (both included), oldest first; of some kinds, or of all."""
         return events.between(self.database.connection(), start, end, kinds)
 
+    def events_reach(self, start: float, end: float, most: int, kinds: Sequence[str] = ()) -> float:
+        """From when on there are at most ``most`` events up to ``end``: ``start``, or later where there are more."""
+        return events.reach(self.database.connection(), start, end, most, kinds)
+
     def events_from_state(self, start: float, end: float, kind: str) -> list[Event]:
         """One kind's events in a range, after the last one of each circuit before it: the state it was in."""
         return events.from_state(self.database.connection(), start, end, kind)
 
-    def events_from_outages(self, start: float, end: float, kind: str, out: Collection[str]) -> list[Event]:
-        """The same from where every outage began that lasted at ``start``; ``out`` are the states they consist of."""
+    def events_from_outages(self, start: float, end: float, kind: str, out: Collection[str], most: int) -> list[Event]:
+        """The same from where every outage began that lasted at ``start``; ``out`` are the states they consist of.
+
+        Beside the states there are at most ``most`` events, the newest: what began before them is not known then.
+        """
         connection = self.database.connection()
-        return events.from_state(connection, events.unrest_began(connection, start, kind, out), end, kind)
+        began = events.unrest_began(connection, start, kind, out)
+        return events.from_state(connection, events.reach(connection, began, end, most, (kind,)), end, kind)
 
     def leavers(self, now: float) -> dict[Key, float]:
         """Who left within the retention, and when, newest first; a whole provider has an empty model.

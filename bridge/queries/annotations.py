@@ -20,6 +20,7 @@ from bridge.history.store import Store
 from bridge.model import FLEET, Event, Incident, Key
 from bridge.queries import incidents
 from bridge.queries import region_texts as texts
+from bridge.queries.budget import Budget
 from bridge.queries.outages import OUT, Outage, Outages, Reach, outages, provider, together
 from bridge.queries.regions import Region, merge
 from bridge.queries.selection import Selection
@@ -74,6 +75,7 @@ def annotate(
     kept_since: float,
     filters: Sequence[Matcher] = (),
     known: Known = nothing,
+    budget: Budget | None = None,
 ) -> list[Annotation]:
     """Everything the query picks that overlaps the range, and nothing else; by the time it began.
 
@@ -81,19 +83,26 @@ def annotate(
     placed just inside it. ``kept_since`` is the time before which events may have been pruned: an outage whose
     beginning is no longer recorded is drawn from then at most.
     ``filters`` narrow what the query picks; one on a label that an event lacks is not asked. ``known`` gives the texts
-    that exist of a label. Raises TargetError for a query that cannot be read.
+    that exist of a label. Of more events than ``budget`` has room for the newest are looked at, and it is told.
+    Raises TargetError for a query that cannot be read, BusyError where others are at work for too long.
     """
+    budget = budget or Budget()
     selection = Selection(query, filters, known)
     if span.start > view.now:
         return []
-    window = TimeRange(span.start, min(span.end, view.now))
-    scene = _Scene(selection, window, span.end - span.start, view, store, kept_since)
+    end = min(span.end, view.now)
+    budget.begin()
+    most = budget.limits.events
+    window = TimeRange(store.events_reach(span.start, end, most, sorted(selection.kinds)), end)
+    scene = _Scene(selection, window, span.end - span.start, view, store, kept_since, most)
     drawn = [*_incidents(scene), *_changes(scene), *_gateway_outages(scene), *_circuit_outages(scene)]
     drawn.sort(key=lambda one: (one.end, one.start))
     left_out, kept = drawn[:-MAX_EVENTS], drawn[-MAX_EVENTS:]
     found = [one.build() for one in kept]
     if left_out:
-        found.append(_left_out(len(left_out), max(span.start, left_out[-1].end)))
+        found.append(_left_out(len(left_out), max(window.start, left_out[-1].end)))
+    elif window.start > span.start:
+        found.append(_earlier(window.start))
     return sorted(found, key=lambda one: (one.start, one.end, one.tags))
 
 
@@ -107,6 +116,7 @@ class _Scene:
     view: View
     store: Store
     kept_since: float
+    most_events: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +132,7 @@ def _gateway_outages(scene: _Scene) -> list[_Drawn]:
     """The gateway's outages. They are every provider's, so a selector on providers is not asked."""
     if "gateway" not in scene.selection.kinds:
         return []
-    events = scene.store.events_from_outages(scene.window.start, scene.window.end, "gateway", OUT)
+    events = scene.store.events_from_outages(scene.window.start, scene.window.end, "gateway", OUT, scene.most_events)
     latest = scene.view.latest
     failing_since = latest.failing_since if latest else None
     if latest and failing_since is not None and failing_since <= scene.window.end and not _lasts(events):
@@ -141,7 +151,8 @@ def _circuit_outages(scene: _Scene) -> list[_Drawn]:
     if "circuit" not in scene.selection.kinds:
         return []
     by_circuit: dict[Key, list[Event]] = {}
-    for event in scene.store.events_from_outages(scene.window.start, scene.window.end, "circuit", OUT):
+    events = scene.store.events_from_outages(scene.window.start, scene.window.end, "circuit", OUT, scene.most_events)
+    for event in events:
         by_circuit.setdefault(Key(event.provider, event.model), []).append(event)
     snapshot = scene.view.snapshot
     opened = {circuit.key: circuit.first_opened for circuit in snapshot.circuits} if snapshot else {}
@@ -311,11 +322,20 @@ def _change(event: Event) -> Annotation:
 
 
 def _left_out(count: int, at: float) -> Annotation:
+    return _not_shown("1 earlier event is not shown" if count == 1 else f"{count:,} earlier events are not shown", at)
+
+
+def _earlier(at: float) -> Annotation:
+    """What says that there are more events before ``at`` than are looked at."""
+    return _not_shown("earlier events are not shown", at)
+
+
+def _not_shown(title: str, at: float) -> Annotation:
     return Annotation(
         id=_name("left out", _GATEWAY),
         start=at,
         end=at,
-        title="1 earlier event is not shown" if count == 1 else f"{count:,} earlier events are not shown",
+        title=title,
         text=f'at most {MAX_EVENTS:,} events are: ask for a shorter range or for less, as circuit{{provider="openai"}}',
         tags=("left out",),
         new_state="no_data",

@@ -15,6 +15,8 @@ TAG_KEYS = ("provider", "model", "status")
 VARIABLES = {"providers": "provider", "models": "model"}
 """Variable queries, and the label whose values they ask for."""
 _WORST = re.compile(r"(worst\(\s*[0-9]+\s*,\s*)([^\s].*)", re.DOTALL)
+MOST_COMPLETED_CHARACTERS = 4 * 2**20
+"""Of all completions together: each holds the whole text, so of a long one there are fewer."""
 _LABEL = re.compile(r"[a-zA-Z_]*")
 _OPEN_VALUE = re.compile(
     r"""(?P<head>.*)(?P<mark>[{,])(?P<asked>\s*(?P<label>[a-z]+)\s*(?:=~|!~|!=|=)\s*)["'](?P<typed>.*)""", re.DOTALL
@@ -96,4 +98,5 @@ def _completed(vocabulary: Vocabulary, text: str) -> list[str]:
         return []
     begun = found["head"] + found["mark"] + found["asked"]
     others = [one for one in target.matchers if one.label != label]
-    return [f'{begun}"{quoted(value)}"}}' for value in vocabulary.values(label, others, holding=found["typed"])]
+    values = vocabulary.values(label, others, holding=found["typed"])
+    return [f'{begun}"{quoted(value)}"}}' for value in values[: MOST_COMPLETED_CHARACTERS // len(begun)]]

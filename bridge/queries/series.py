@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
@@ -15,19 +15,19 @@ from bridge.history.columns import Columns, TooManyValuesError
 from bridge.history.remote import RemoteHistory
 from bridge.history.store import Store
 from bridge.model import Status
+from bridge.queries.budget import Budget
 from bridge.queries.catalog import STATUS_WORDS, Metric
 from bridge.queries.downsample import Axis, End, Points, Rule, Wanted, downsampled, in_steps
+from bridge.queries.naming import Labels, Named
 from bridge.queries.older import Grid, Older, stacked
 from bridge.queries.severity import badness, fleet_badness
 from bridge.queries.targets import Matcher, Target, TargetError, parse
 from bridge.queries.timerange import TimeRange
 from bridge.queries.view import View
 
-Labels = Mapping[str, str]
 DEFAULT_POINTS = 1_000
 MOST_POINTS = 11_000
 """As Prometheus allows."""
-MAX_POINTS_IN_ANSWER = 500_000
 VALUES_AT_ONCE = 1_000_000
 """Downsampled together: of ten thousand models' values over a day only some are ever held several times over."""
 OF_GATEWAY = ("gateway_up", "gateway_poll_seconds", "gateway_data_age_seconds")
@@ -86,15 +86,15 @@ class Recorded:
         steps: Steps,
         remote: RemoteHistory | None = None,
         *,
-        targets: int = 1,
+        budget: Budget | None = None,
     ) -> None:
-        """``remote`` is asked for what is older than ``store``; ``targets`` share the points of one answer."""
+        """``remote`` is asked for what is older than ``store``; ``budget`` is the request's, else one of its own."""
         self._store = store
         self._view = view
         self._end = min(span.end, view.now)
         self._span = span
         self._steps = steps
-        self._most_points = MAX_POINTS_IN_ANSWER // targets
+        self._budget = budget or Budget()
         self._older = None if remote is None else self._older_part(remote)
 
     @cached_property
@@ -113,25 +113,45 @@ class Recorded:
         view = self._view
         return self._span.start <= view.now <= self._span.end + view.stale_after_seconds
 
+    @property
+    def ends_now(self) -> bool:
+        """Whether it ends in the request's own time, and not where the range does."""
+        return self._span.end > self._view.now
+
+    @property
+    def end(self) -> float:
+        """The range's, epoch seconds: it may be yet to come."""
+        return self._span.end
+
     def extent(self) -> tuple[float, ...]:
         """What decides the answers from it: which polls it holds, what is asked of others, and how it is stepped."""
         times = self.columns.times
         without: tuple[float, ...] = () if self._view.latest is None else (self._view.latest.poll_id,)
         ends = (float(times[0]), float(times[-1])) if len(times) else without  # whose last one closes it
         older = (self._older.start_ms, self._older.end_ms) if self._older else ()
-        where = () if self.reaches_now else (self._span.start, self._span.end)
+        where = () if self.reaches_now and not self._view.stale else (self._span.start, self._span.end)
         return *ends, len(times), round(self._span.end - self._span.start, 3), *where, *older
 
-    def series(self, metric: Metric, target: Target, filters: Sequence[Matcher]) -> list[Series]:
-        """A metric's series over the range: those that match, as many points of each as fit."""
+    def series(
+        self, metric: Metric, target: Target, filters: Sequence[Matcher], named: Named | None = None
+    ) -> list[Series]:
+        """A metric's series over the range: those that match, as many points of each as fit.
+
+        ``named`` says of how many there is room. Raises TargetError where it is too much, BusyError where others are
+        at work for too long.
+        """
+        older = self._read_older(metric, target, filters)
+        self._budget.begin()
         try:
-            axis, labels, values = self._points(metric, target, filters)
+            axis, labels, values = self._points(metric, target, filters, older)
         except TooManyValuesError as error:
             raise TargetError(str(error), "pick some by a selector, or a shorter range") from None
         chosen = [index for index, its_labels in enumerate(labels) if wanted(its_labels, target, filters)]
+        if named is not None and target.worst is None:
+            chosen = chosen[: named.room([labels[index] for index in chosen])]
         if not chosen:
             return []
-        found = self._downsampled(axis, values.T, chosen, metric)
+        found = self._downsampled(axis, values.T, chosen, metric, named)
         return [
             Series(labels[index], one.times, one.values, one.step, _notice(one))
             for index, one in zip(chosen, found, strict=True)
@@ -139,7 +159,7 @@ class Recorded:
 
     def in_steps(self, metric: Metric, target: Target, filters: Sequence[Matcher], step: float) -> list[Series]:
         """A metric's series, the worst point of each step of this length."""
-        axis, labels, values = self._points(metric, target, filters)
+        axis, labels, values = self._points(metric, target, filters, self._read_older(metric, target, filters))
         if not len(axis.times):
             return []
         chosen = [index for index, its_labels in enumerate(labels) if wanted(its_labels, target, filters)]
@@ -157,8 +177,15 @@ class Recorded:
         wanted = self._steps.of(length, MOST_POINTS)
         return Older(remote, self._span.start, end, max(wanted.min_step, length / wanted.max_points))
 
+    def _read_older(self, metric: Metric, target: Target, filters: Sequence[Matcher]) -> Grid | None:
+        """What the remote history has of it. Others may compute while it is waited for."""
+        if self._older is None:
+            return None
+        self._budget.end()
+        return self._older.read(metric, (*target.matchers, *filters))
+
     def _points(
-        self, metric: Metric, target: Target, filters: Sequence[Matcher]
+        self, metric: Metric, target: Target, filters: Sequence[Matcher], older: Grid | None
     ) -> tuple[Axis, Sequence[Labels], Floats]:
         """The axis, label sets, and values of shape (times, label sets); the remote history's first."""
         of_gateway = metric.name in OF_GATEWAY
@@ -171,7 +198,6 @@ class Recorded:
             values = values[rows]
         keys = [tuple(its_labels[label] for label in metric.labels) for its_labels in labels]
         grid = Grid(polls.times[rows], polls.intervals[rows], keys, values)
-        older = self._older.read(metric, (*target.matchers, *filters)) if self._older else None
         if older is not None:
             grid = stacked([older, grid])
             missed = np.append(np.full(len(older.times), np.inf), missed)
@@ -257,9 +283,19 @@ class Recorded:
         since = latest.failing_since or (latest.snapshot.at if latest.snapshot else 0.0) + latest.poll.interval
         return End("lost", self._end, max(self._span.start, since))
 
-    def _downsampled(self, axis: Axis, values: Floats, chosen: Sequence[int], metric: Metric) -> list[Points]:
+    def _downsampled(
+        self, axis: Axis, values: Floats, chosen: Sequence[int], metric: Metric, named: Named | None
+    ) -> list[Points]:
         """``values`` has shape (series, times); ``chosen`` are those wanted."""
-        asked = self._steps.of(self._span.end - self._span.start, self._most_points // len(chosen))
+        seconds, each = self._span.end - self._span.start, self._budget.points_each(len(chosen))
+        asked = self._steps.of(seconds, each)
+        points = self._shown(axis, values, chosen, metric, asked)
+        self._budget.spend_points(sum(len(one.times) for one in points))
+        if named is not None and asked != self._steps.of(seconds, MOST_POINTS) and any(one.step for one in points):
+            named.most_points = each
+        return points
+
+    def _shown(self, axis: Axis, values: Floats, chosen: Sequence[int], metric: Metric, asked: Wanted) -> list[Points]:
         rule, end = rule_of(metric), self._ending(metric)
         if rule.together:  # and left out only then: a step's poll is chosen by all
             found = downsampled(axis, values, asked, rule, end)
@@ -267,6 +303,7 @@ class Recorded:
         size = max(1, VALUES_AT_ONCE // max(1, len(axis.times)))
         points: list[Points] = []
         for first in range(0, len(chosen), size):
+            self._budget.check()
             points += downsampled(axis, values[chosen[first : first + size]], asked, rule, end)
         return points
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -128,15 +128,16 @@ def known(value: float) -> float | None:
 
 def providers(view: View, wanted: Wanted, uptimes: Uptimes = NO_UPTIMES) -> Table:
     """A row a provider, worst first. Once the data is stale only names, uptimes and the data's age are known."""
+    openings = {} if view.stale else _openings(view)
     rows = [
-        _provider_row(view, verdict, uptimes.get(verdict.provider, {}))
+        _provider_row(view, verdict, uptimes.get(verdict.provider, {}), openings.get(verdict.provider))
         for verdict in view.verdicts()
         if wanted({"provider": verdict.provider, "status": view.status(verdict).word})
     ]
     return Table("providers", PROVIDERS_COLUMNS, rows)
 
 
-def _provider_row(view: View, verdict: Verdict, uptimes: Mapping[str, Uptime]) -> list[Cell]:
+def _provider_row(view: View, verdict: Verdict, uptimes: Mapping[str, Uptime], open_since: int | None) -> list[Cell]:
     def value(metric: str) -> float | None:
         return view.value(verdict, metric)
 
@@ -152,7 +153,7 @@ def _provider_row(view: View, verdict: Verdict, uptimes: Mapping[str, Uptime]) -
         value("provider_reported_health_score"),
         None if state is None else CIRCUIT_WORDS[int(state)],
         None if open_circuits is None or circuits is None else f"{open_circuits:g} of {circuits:g}",
-        None if view.stale else _open_since(view, verdict.provider),
+        open_since,
         value("provider_error_rate"),
         value("provider_availability"),
         value("provider_latency_seconds"),
@@ -170,14 +171,21 @@ def reason(verdict: Verdict) -> str:
     return verdict.reason or (verdict.evidence[0].note.partition(": ")[2] if verdict.evidence else "")
 
 
-def _open_since(view: View, provider: str) -> int | None:
-    """Since when its longest open circuit is open, outages tried in between included."""
-    openings = [
-        circuit.first_opened
-        for circuit in (view.snapshot.circuits if view.snapshot else ())
-        if circuit.provider == provider and circuit.first_opened is not None
-    ]
-    return milliseconds(min(openings)) if openings else None
+def _openings(view: View) -> dict[str, int]:
+    """Since when each provider's longest open circuit is open, outages tried in between included."""
+    return {
+        provider: milliseconds(min(openings))
+        for provider, circuits in by_provider(view.snapshot.circuits if view.snapshot else ()).items()
+        if (openings := [circuit.first_opened for circuit in circuits if circuit.first_opened is not None])
+    }
+
+
+def by_provider(circuits: Iterable[Circuit]) -> dict[str, list[Circuit]]:
+    """Each provider's circuits, in their order."""
+    found: dict[str, list[Circuit]] = {}
+    for circuit in circuits:
+        found.setdefault(circuit.provider, []).append(circuit)
+    return found
 
 
 def circuits(view: View, wanted: Wanted) -> Table:
@@ -229,12 +237,13 @@ def is_news(event: Event) -> bool:
 def explain(view: View, wanted: Wanted) -> Table:
     """Each number behind the verdicts asked for: its value, what was published, its age, who said it, and a note."""
     rows: list[list[Cell]] = []
+    circuits_of = by_provider(view.circuits())
     for verdict in view.verdicts():
         if not wanted({"provider": verdict.provider}):
             continue
         rows.extend(_evidence_rows(view, verdict))
         reporters = next((entry.source for entry in verdict.evidence if entry.name == "open circuits"), "")
-        its_circuits = [circuit for circuit in view.circuits() if circuit.provider == verdict.provider]
+        its_circuits = circuits_of.get(verdict.provider, ())
         rows.extend(_circuit_evidence(view, circuit, reporters) for circuit in its_circuits)
     return Table("explain", EXPLAIN_COLUMNS, rows)
 

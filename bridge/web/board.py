@@ -8,6 +8,7 @@ from typing import Any
 
 from bridge.model import FLEET, Circuit, CircuitState, Incident, Status, Verdict
 from bridge.queries import tables
+from bridge.queries.budget import Budget
 from bridge.queries.incidents import bad_for, most_urgent_first, name, phase, told
 from bridge.queries.view import View, clock, duration
 from bridge.web.text import TEXT_WIDTH, printable, text_table, warning, wrapped
@@ -35,7 +36,7 @@ Go deeper:
 def summary(view: View) -> dict[str, Any]:
     """Who is degraded and how far it reaches, which breakers are open, and how fresh the data is."""
     verdicts = view.verdicts()
-    poll = view.poll
+    poll, reach = view.poll, Reach(view)
     return {
         "service": "provider-health-bridge",
         "status": "stale" if view.stale else "ok",
@@ -56,7 +57,7 @@ def summary(view: View) -> dict[str, Any]:
             {
                 "provider": verdict.provider,
                 "status": verdict.status.word,
-                "models": reach(view, verdict) or None,
+                "models": reach.of(verdict.provider) or None,
                 "why": why(view, verdict),
             }
             for verdict in verdicts
@@ -104,7 +105,7 @@ def headline(view: View) -> str:
     return "; ".join(told) or f"all {healthy} providers with data are healthy"
 
 
-def board_text(view: View, base: str, incidents: Sequence[str]) -> str:
+def board_text(view: View, base: str, incidents: Sequence[str], budget: Budget) -> str:
     """The board: three answers first, then the table, then where to look further.
 
     ``base`` is the bridge's own URL; ``incidents`` are the lines of the third answer: blip or regression.
@@ -120,7 +121,7 @@ def board_text(view: View, base: str, incidents: Sequence[str]) -> str:
     lines += _labelled("Blip?", list(incidents))
     lines += [*_labelled("Data", [freshness(view)]), ""]
     table = tables.providers(view, lambda _: True)
-    body = text_table(table, view.now) if table.rows else "(no providers yet)\n"
+    body = text_table(table, view.now, budget) if table.rows else "(no providers yet)\n"
     return "\n".join([*lines, body, HINTS.format(base=base, name=_name_to_type(view))])
 
 
@@ -146,9 +147,9 @@ def _labelled(label: str, lines: list[str]) -> list[str]:
 
 
 def _reasons(view: View) -> list[str]:
-    concerns = troubled(view)
+    concerns, reach = troubled(view), Reach(view)
     told = [
-        f"{printable(verdict.provider)}: {joined(reach(view, verdict), why(view, verdict))}"
+        f"{printable(verdict.provider)}: {joined(reach.of(verdict.provider), why(view, verdict))}"
         for verdict in concerns[:REASONS_SHOWN]
     ]
     more = len(concerns) - REASONS_SHOWN
@@ -165,22 +166,31 @@ def joined(*parts: str) -> str:
     return "; ".join(part for part in parts if part)
 
 
-def reach(view: View, verdict: Verdict) -> str:
-    """Whether it is one model or all of them: ``one model of 4: gpt-4o``, ``all 3 models``; empty where none is known.
+class Reach:
+    """How far what is wrong with a provider reaches among its models."""
 
-    Models are those with circuits that are not CLOSED; where there are none, those with many errors.
-    """
-    provider = verdict.provider
-    snapshot = view.snapshot
-    circuits = [one for one in snapshot.circuits if one.provider == provider and one.model] if snapshot else []
-    broken = [printable(one.model) for one in circuits if one.state in NOT_CLOSED]
-    if broken:
-        return _share(broken, len(circuits))
-    of_models = snapshot.model_error_rates.items() if snapshot else ()
-    rates = {key.model: rate for key, rate in of_models if key.provider == provider and key.model}
-    failing = sorted((model for model in rates if rates[model] >= FAILING_FROM), key=lambda model: -rates[model])
-    told = [f"{printable(model)} {rates[model]:.0%}" for model in failing]
-    return f"errors in {_share(told, len(rates))}" if told else ""
+    def __init__(self, view: View) -> None:
+        """What is known of all models, read once for all providers."""
+        snapshot = view.snapshot
+        self._circuits = tables.by_provider(snapshot.circuits if snapshot else ())
+        self._rates: dict[str, dict[str, float]] = {}
+        for key, rate in snapshot.model_error_rates.items() if snapshot else ():
+            if key.model:
+                self._rates.setdefault(key.provider, {})[key.model] = rate
+
+    def of(self, provider: str) -> str:
+        """Whether it is one model or all of them: ``one model of 4: gpt-4o``, ``all 3 models``; empty: none is known.
+
+        Models are those with circuits that are not CLOSED; where there are none, those with many errors.
+        """
+        circuits = [one for one in self._circuits.get(provider, ()) if one.model]
+        broken = [printable(one.model) for one in circuits if one.state in NOT_CLOSED]
+        if broken:
+            return _share(broken, len(circuits))
+        rates = self._rates.get(provider, {})
+        failing = sorted((model for model in rates if rates[model] >= FAILING_FROM), key=lambda model: -rates[model])
+        told = [f"{printable(model)} {rates[model]:.0%}" for model in failing]
+        return f"errors in {_share(told, len(rates))}" if told else ""
 
 
 def _share(models: list[str], count: int) -> str:

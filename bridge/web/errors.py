@@ -7,6 +7,8 @@ import sqlite3
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
+from bridge.queries.admission import BusyError
+from bridge.queries.budget import TooMuchError
 from bridge.queries.targets import TargetError, with_hint
 from bridge.queries.timerange import TimeError
 from bridge.web import accept, page, requestlog
@@ -23,7 +25,7 @@ CODES = {
     414: "too_long",
     415: "unsupported_encoding",
     422: "too_much",
-    429: "too_many",
+    429: "busy",
     500: "internal_error",
     503: "unavailable",
 }
@@ -34,6 +36,7 @@ HINTS = {
     413: "a request body has at most 1 MiB",
     414: "POST /query takes what is too long for a URL",
     415: "send it as it is, or with gzip",
+    429: "ask again in a moment, or for less: a shorter range, fewer series",
     431: "a header has at most 8 KiB",
     500: "this is a mistake of the bridge's own; its log has the details",
 }
@@ -79,6 +82,16 @@ def register(app: Flask) -> None:
         response = error_response(error.status, error.message, error.hint)
         if error.status == 415:
             response.headers["Accept-Encoding"] = "gzip"
+        return response
+
+    @app.errorhandler(TooMuchError)
+    def too_much(error: TooMuchError) -> Response:
+        return error_response(422, error.message, error.hint)
+
+    @app.errorhandler(BusyError)
+    def busy(error: BusyError) -> Response:
+        response = error_response(429, f"too much is asked of the bridge at once: {error}", HINTS[429])
+        response.headers["Retry-After"] = str(error.retry_seconds)
         return response
 
     @app.errorhandler(TargetError)

@@ -12,6 +12,7 @@ from bridge.queries.annotations import Annotation, annotate
 from bridge.queries.tables import milliseconds, of_annotations
 from bridge.queries.view import View
 from bridge.web import formats, requests, rows, text
+from bridge.web.budgets import current_budget
 from bridge.web.tooltips import tooltip
 
 blueprint = Blueprint("events", __name__)
@@ -23,7 +24,7 @@ def annotation_events() -> Response:
     view = current_bridge().view()
     asked = requests.annotation(requests.json_object(request), view.now)
     echo = orjson.Fragment(asked.echo)
-    return formats.json_response([{"annotation": echo} | _event(one) for one in _found(asked, view)])
+    return formats.listed([{"annotation": echo} | _event(one) for one in _found(asked, view)], current_budget())
 
 
 @blueprint.get("/annotations")
@@ -37,17 +38,19 @@ def annotations_by_url() -> Response:
     view = current_bridge().view()
     found = _found(requests.annotation_by_url(request, view.now), view)
     if wanted == "json":
-        return formats.json_response([_event(one) for one in found])
+        return formats.listed([_event(one) for one in found], current_budget())
     if wanted == "text":
-        return formats.text_response(text.text_table(of_annotations(found, tooltips=False), view.now))
-    return rows.of_table(wanted, of_annotations(found, tooltips=True))
+        table = of_annotations(found, tooltips=False)
+        return formats.text_response(text.text_table(table, view.now, current_budget()))
+    return rows.of_table(wanted, of_annotations(found, tooltips=True), current_budget())
 
 
 def _found(asked: requests.AnnotationRequest, view: View) -> list[Annotation]:
     bridge = current_bridge()
     kept_since = view.now - bridge.store.retention_seconds
     known = bridge.vocabulary(view).known
-    return annotate(asked.query, asked.span, view, bridge.store, kept_since=kept_since, known=known)
+    budget = current_budget()
+    return annotate(asked.query, asked.span, view, bridge.store, kept_since=kept_since, known=known, budget=budget)
 
 
 def _event(found: Annotation) -> dict[str, Any]:

@@ -1,24 +1,19 @@
-"""Answers as responses: JSON in Simple JSON's shapes, plain text."""
+"""Answers as responses: JSON, lists of names, plain text; and what there is to say of them in a header."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import orjson
 from flask import Response
 
-from bridge.queries.answer import Answer, SeriesAnswer
-from bridge.queries.series import Recorded, Series
-from bridge.queries.tables import Table
+from bridge.queries.budget import AT_ONCE, Budget, cut
+from bridge.queries.series import Recorded
 from bridge.web.compression import is_compressed
 from bridge.web.text import printable
-from bridge.web.tooltips import drawn
 
 MAX_WARNING_CHARACTERS = 500
-MAX_NAME_CHARACTERS = 80
-"""Of a target that cannot be answered, before what is wrong with it."""
 
 
 def json_bytes(body: Any) -> bytes:
@@ -59,60 +54,17 @@ def with_warning(response: Response, notices: Sequence[str]) -> Response:
     return response
 
 
-def simple_json(answers: Sequence[Answer]) -> list[dict[str, Any]]:
-    """Answers as Grafana's Simple JSON datasource takes them: series and tables in one array."""
-    body: list[dict[str, Any]] = []
-    for answer in answers:
-        common: dict[str, Any] = {} if answer.ask.ref_id is None else {"refId": answer.ask.ref_id}
-        notices = [{"severity": "error", "text": answer.error.told}] if answer.error else []
-        if answer.notices:
-            notices.append({"severity": "warning", "text": "; ".join(answer.notices)})
-        meta: dict[str, Any] = {"notices": notices} if notices else {}
-        if answer.table is not None and answer.table.tooltips and not answer.ask.annotation:
-            meta["dataTopic"] = "annotations"  # Grafana draws it over the panel's series
-        if meta:
-            common["meta"] = meta
-        if answer.table is not None:
-            body.append(_json_table(answer.table) | common)
-        elif answer.error is not None:
-            empty = {"type": "table", "columns": [], "rows": []} if answer.ask.as_table else {"datapoints": []}
-            said = f"{answer.ask.text[:MAX_NAME_CHARACTERS]}: {answer.error.told}"  # not every Grafana shows notices
-            body.append({"target": said, "title": said} | empty | common)
-        else:
-            body.extend(_json_series(series) | common | _told_of(series, notices) for series in answer.series)
-    return body
-
-
-def _told_of(answer: SeriesAnswer, notices: Sequence[Mapping[str, str]]) -> dict[str, Any]:
-    """What is to be known of one series alone, beside what holds for all."""
-    notice = answer.series.notice
-    return {"meta": {"notices": [*notices, {"severity": "info", "text": notice}]}} if notice else {}
-
-
-def _json_series(answer: SeriesAnswer) -> dict[str, Any]:
-    return {
-        "target": answer.name,
-        "title": answer.name,
-        "tags": dict(answer.series.labels),
-        "unit": answer.metric.unit,
-        "datapoints": _datapoints(answer.series),
-    }
-
-
-def _datapoints(series: Series) -> orjson.Fragment:
-    """``[[value, epoch milliseconds], …]``; NaN is null."""
-    milliseconds = np.rint(series.times * 1000).astype(np.int64)
-    # Quicker than an array of both: that has one type, so times would be written as floats and cut afterwards.
-    return orjson.Fragment(orjson.dumps(list(zip(series.values.tolist(), milliseconds.tolist(), strict=True))))
-
-
-def _json_table(table: Table) -> dict[str, Any]:
-    columns = []
-    for column in table.columns:
-        described = {"text": column.title, "type": column.type}
-        if column.unit:
-            described["unit"] = column.unit
-        if column.title == "Value":
-            described["displayName"] = column.title  # Grafana would call it by the table's name
-        columns.append(described)
-    return {"type": "table", "name": table.name, "columns": columns, "rows": drawn(table).rows}
+def listed(values: Sequence[Any], budget: Budget) -> Response:
+    """Names as a JSON array, as many as there is room for; a ``Warning`` header says where that is not all of them."""
+    given = budget.rows(len(values))
+    parts: list[bytes] = []
+    shown = 0
+    for first in range(0, given, AT_ONCE):
+        some = values[first : min(given, first + AT_ONCE)]
+        part = orjson.dumps(some)[1:-1]
+        if not budget.write(len(part) + 1):
+            break
+        parts.append(part)
+        shown += len(some)
+    left_out = (cut(shown, len(values), "names", "type more of the name, or narrow it by a selector"),)
+    return with_warning(ready_json(b"[" + b",".join(parts) + b"]"), left_out[: shown < len(values)])

@@ -22,6 +22,7 @@ from bridge.web import (
     board,
     formats,
     incident_page,
+    items,
     page,
     provider_page,
     requestlog,
@@ -30,6 +31,7 @@ from bridge.web import (
     status_page,
     text,
 )
+from bridge.web.budgets import current_budget
 from bridge.web.errors import HINTS, ApiError
 
 HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
@@ -49,7 +51,8 @@ def status_board() -> Response:
     view = current_bridge().view()
     if _wants_json():
         return _varying(formats.json_response(board.summary(view)))
-    return _varying(formats.text_response(board.board_text(view, _base_url(), _incident_lines(view))))
+    lines = _incident_lines(view)
+    return _varying(formats.text_response(board.board_text(view, _base_url(), lines, current_budget())))
 
 
 @blueprint.get("/providers")
@@ -89,8 +92,9 @@ def incidents() -> Response:
     span = requests.span_by_url(request, view.now)
     if not _wants_page():
         return _varying(_table("incidents", span=span))
-    table = answers.answer(_asked("incidents", (), span), view, current_bridge().store, None)[0].table
-    return page.response(incident_page.incident_page(_frame(view), table, span))
+    asked = _asked("incidents", (), span)
+    table = answers.answer(asked, view, current_bridge().store, None, current_budget())[0].table
+    return _page(incident_page.incident_page(_frame(view), table, span))
 
 
 @blueprint.get("/static/<name>")
@@ -109,7 +113,7 @@ def _fleet_page() -> Response:
     bridge = current_bridge()
     frame = _frame(bridge.view())
     trends = bridge.trends.trends(bridge.store, frame.view)
-    return page.response(status_page.fleet_page(frame, trends, _last_incidents(frame.view), _recent_events(frame.view)))
+    return _page(status_page.fleet_page(frame, trends, _last_incidents(frame.view), _recent_events(frame.view)))
 
 
 def _last_incidents(view: View) -> list[Incident]:
@@ -131,10 +135,11 @@ def _incident_lines(view: View) -> list[str]:
 def _provider_page(view: View, name: str, *, known: bool) -> Response:
     frame = _frame(view)
     if not known:
-        return page.response(provider_page.missing_page(frame, name), status=404 if view.snapshot else 503)
+        return _page(provider_page.missing_page(frame, name), status=404 if view.snapshot else 503)
     bridge = current_bridge()
+    current_budget().begin()
     its = [one for one in _last_incidents(view) if one.provider == name]
-    return page.response(provider_page.provider_page(frame, name, bridge.store, its, _recent_events(view, name)))
+    return _page(provider_page.provider_page(frame, name, bridge.store, its, _recent_events(view, name)))
 
 
 def _frame(view: View) -> page.Frame:
@@ -145,9 +150,9 @@ def _frame(view: View) -> page.Frame:
 
 def _recent_events(view: View, provider: str | None = None) -> list[Event]:
     """The events of the last 24 h, or as many of the newest as a page shows."""
-    store, events = current_bridge().store, []
+    store, events, most = current_bridge().store, [], current_budget().limits.events
     for seconds in page.LOOKED_BACK_SECONDS:
-        events = store.events(view.now - seconds, view.now)
+        events = store.events(store.events_reach(view.now - seconds, view.now, most), view.now)
         news = sum(tables.is_news(event) and provider in (None, event.provider) for event in events)
         if news >= page.CHANGES_SHOWN:
             break
@@ -169,6 +174,13 @@ def _base_url() -> str:
     return f"{request.scheme}://{host}"
 
 
+def _page(body: str, status: int = 200) -> Response:
+    """A page, within the request's budget. Raises TooMuchError where it is too large."""
+    if not current_budget().write(len(body), whole=True):
+        raise current_budget().refusal()
+    return page.response(body, status)
+
+
 def _varying(response: Response) -> Response:
     """Of one URL there are several answers: caches shall know."""
     response.vary.add("Accept")
@@ -184,9 +196,10 @@ def _table(name: str, provider: str | None = None, span: TimeRange | None = None
     bridge = current_bridge()
     filters = () if provider is None else (matcher("provider", "=", provider),)
     view = bridge.view()
-    answered = answers.answer(_asked(name, filters, span), view, bridge.store, None)
+    budget = current_budget()
+    answered = answers.answer(_asked(name, filters, span), view, bridge.store, None, budget)
     if wanted == "text":
-        return formats.text_response(text.render(answered, view.now))
+        return formats.text_response(text.render(answered, view, budget))
     if wanted in rows.FORMATS:
-        return rows.response(wanted, answered, view, current=True)
-    return formats.json_response(formats.simple_json(answered)[0])
+        return rows.response(wanted, answered, view, budget, current=True)
+    return formats.ready_json(items.written(items.items(answered, budget), view.trouble)[1:-1])

@@ -28,6 +28,8 @@ CHARTS = {
     "provider_latency_seconds": "Latency, average",
 }
 CHART_SPANS_SECONDS = (3600.0, 86_400.0)
+ROWS = 1_000
+"""Of circuits, and of numbers, that a page shows: who has more of them asks for the tables."""
 NEAREST_SHOWN = 8
 NEAREST_LIKENESS = 0.4
 TOPS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
@@ -60,14 +62,16 @@ def provider_page(frame: Frame, provider: str, store: Store, its: Sequence[Incid
         icon=status,
         provider=provider,
         status=status,
-        why="" if view.stale else board.joined(board.reach(view, verdict), board.why(view, verdict)),
+        why="" if view.stale else board.joined(board.Reach(view).of(provider), board.why(view, verdict)),
         freshness=board.freshness(view),
         charts=_charts(view, store, verdict),
         incidents=told_incidents(view, most_urgent_first(its)),
         uptimes=_uptimes(view, store, provider),
         last_success=None if view.stale else verdict.last_success,
-        circuits=[_named(circuits, row) for row in circuits.rows],
-        evidence=[_named(explained, row) for row in explained.rows],
+        circuits=[_named(circuits, row) for row in circuits.rows[:ROWS]],
+        evidence=[_named(explained, row) for row in explained.rows[:ROWS]],
+        rows=f"{ROWS:,}",
+        left_out=max(len(circuits.rows), len(explained.rows)) - ROWS,
         told_once=f": {view.trouble}" if view.stale else "",
         changes=changes(events, provider),
     )

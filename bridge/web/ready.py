@@ -53,10 +53,11 @@ def key_of(environ: Environ) -> Hashable | None:
 def _look(environ: Environ, bridge: Bridge) -> bytes | None:
     try:
         body = requests.short_body(environ)
-        moment = cache.moment(bridge.view()) if body else None
+        view = bridge.view() if body else None
     except Exception:  # noqa: BLE001 (whatever it is, it is met again, and told, on the usual way)
         return None
-    if not body or moment is None:
+    if view is None or view.trouble:  # what is wrong is told anew in each answer
         return None
-    key = environ[_KEY] = (cache.short(body), moment, compression.wanted(environ))
-    return bridge.answers.get(key)
+    key = environ[_KEY] = (cache.short(body), cache.moment(view), compression.wanted(environ))
+    found: bytes | None = bridge.answers.called(key, view.now)
+    return found

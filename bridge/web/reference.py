@@ -7,6 +7,7 @@ from flask import Blueprint, Response
 from bridge.queries.catalog import METRICS, TABLES
 from bridge.queries.tables import Column, Table
 from bridge.web import formats, openapi
+from bridge.web.budgets import current_budget
 from bridge.web.text import text_table
 
 EXAMPLES = """\
@@ -35,7 +36,7 @@ def help_for_people() -> Response:
 
 
 def _table(rows: list[list[str]] | list[tuple[str, str]], *titles: str) -> str:
-    return text_table(Table("help", tuple(Column(title) for title in titles), rows), 0.0)
+    return text_table(Table("help", tuple(Column(title) for title in titles), rows), 0.0, current_budget())
 
 
 @blueprint.get("/openapi.json")

@@ -9,7 +9,7 @@ same keys, and every column one type.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import isfinite
@@ -20,6 +20,7 @@ from flask import Request as HttpRequest
 from flask import Response
 
 from bridge.queries.answer import Answer, SeriesAnswer
+from bridge.queries.budget import SELECT, Budget, cut
 from bridge.queries.tables import Cell, Column, Table
 from bridge.queries.view import View
 from bridge.web import csv_table
@@ -29,12 +30,8 @@ from bridge.web.tooltips import drawn
 
 FORMATS = ("rows", "csv")
 SERIES_COLUMNS = ("time", "target", "provider", "model", "value", "stale")
-MAX_ROWS = 200_000
-"""Of more the newest are answered, and a ``Warning`` header counts the others."""
-MAX_CHARACTERS = 64 * 2**20
-"""Of an answer, roughly: where series have long names there are fewer rows."""
-ROW_CHARACTERS = 200
-"""Of a row without the names, at most."""
+ROW_CHARACTERS = 60
+"""Of a row of JSON or CSV beside what all of its series' rows share, at most: the time, the value, what separates."""
 
 
 def wanted_format(request: HttpRequest, known: Sequence[str] = ("json", "text", *FORMATS)) -> str:
@@ -45,12 +42,14 @@ def wanted_format(request: HttpRequest, known: Sequence[str] = ("json", "text", 
     return wanted
 
 
-def response(wanted: str, answers: Sequence[Answer], view: View, *, current: bool) -> Response:
+def response(wanted: str, answers: Sequence[Answer], view: View, budget: Budget, *, current: bool) -> Response:
     """Answers as ``rows`` or ``csv``; what there is to say of them stands in a ``Warning`` header.
 
-    ``current``: the series are the latest values. Raises ApiError for answers that do not fit into one table.
+    ``current``: the series are the latest values. Raises ApiError for answers that do not fit into one table,
+    TooMuchError where there is no room for any row.
     """
-    notices = [notice for answer in answers for notice in answer.notices]
+    notices = [view.trouble] if view.trouble else []
+    notices += [notice for answer in answers for notice in answer.notices]
     notices += [f"{answer.ask.text[:80]}: {answer.error.told}" for answer in answers if answer.error is not None]
     good = [answer for answer in answers if answer.error is None]
     tables = [answer.table for answer in good if answer.table is not None]
@@ -62,19 +61,32 @@ def response(wanted: str, answers: Sequence[Answer], view: View, *, current: boo
         )
     if tables:
         table = Table(tables[0].name, tables[0].columns, [row for table in tables for row in drawn(table).rows])
-        return with_warning(of_table(wanted, table), notices)
+        return of_table(wanted, table, budget, notices)
     series = [one for answer in good for one in answer.series]
-    points = _points(series, [current and _is_stale(one, view) for one in series])
+    shared = _SHARED[wanted](series, [current and _is_stale(one, view) for one in series])
+    points = _points(series, shared, budget)
     if points.left_out:
         notices.append(
-            f"only the newest {len(points.of):,} rows are answered, {points.left_out:,} earlier ones are not"
+            f"only the newest {len(points.of):,} rows are answered, {points.left_out:,} earlier ones are not: {SELECT}"
         )
     return with_warning(_as_response(wanted, _SERIES_WRITERS[wanted](points)), notices)
 
 
-def of_table(wanted: str, table: Table) -> Response:
-    """One table as ``rows`` or ``csv``."""
-    return _as_response(wanted, _TABLE_WRITERS[wanted](table.columns, drawn(table).rows))
+def of_table(wanted: str, table: Table, budget: Budget, notices: Sequence[str] = ()) -> Response:
+    """One table as ``rows`` or ``csv``, with what there is to say of it in a ``Warning`` header.
+
+    Raises TooMuchError where there is no room for any row.
+    """
+    rows = drawn(table).rows
+    written = list(budget.written(_TABLE_WRITERS[wanted](table.columns, rows)))
+    if rows and not written:
+        raise budget.refusal()
+    left_out = () if len(written) == len(rows) else (cut(len(written), len(rows), "rows", SELECT),)
+    if wanted == "csv":
+        body = csv_table.written([column.title for column in table.columns], written)
+    else:
+        body = "[" + ",".join(written) + "]"
+    return with_warning(_as_response(wanted, body), [*notices, *left_out])
 
 
 def _as_response(wanted: str, body: str) -> Response:
@@ -91,14 +103,13 @@ def _is_stale(one: SeriesAnswer, view: View) -> bool:
 # Tables
 
 
-def _rows_of_table(columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> str:
+def _rows_of_table(columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> Iterator[str]:
     titles = [column.title for column in columns]
-    return orjson.dumps([dict(zip(titles, _timed(columns, row), strict=True)) for row in rows]).decode()
+    return (orjson.dumps(dict(zip(titles, _timed(columns, row), strict=True))).decode() for row in rows)
 
 
-def _csv_of_table(columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> str:
-    titles = [column.title for column in columns]
-    return csv_table.written(titles, [csv_table.line(_timed(columns, row)) for row in rows])
+def _csv_of_table(columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> Iterator[str]:
+    return (csv_table.line(_timed(columns, row)) for row in rows)
 
 
 def _timed(columns: Sequence[Column], row: Sequence[Cell]) -> list[Cell]:
@@ -119,10 +130,10 @@ def _iso(milliseconds: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Points:
-    """The points of some series by time, the newest ``MAX_ROWS`` of them."""
+    """The points of some series by time, the newest that there is room for."""
 
-    series: Sequence[SeriesAnswer]
-    stale: Sequence[bool]
+    shared: Sequence[tuple[str, str]]
+    """What stands before and behind the value in each row of a series."""
     of: Sequence[int]
     """Which series each point is of."""
     times: Sequence[str]
@@ -130,15 +141,22 @@ class _Points:
     left_out: int
 
 
-def _points(series: Sequence[SeriesAnswer], stale: Sequence[bool]) -> _Points:
+def _points(series: Sequence[SeriesAnswer], shared: Sequence[tuple[str, str]], budget: Budget) -> _Points:
+    """Raises TooMuchError where there is no room for any."""
+    budget.check()
     seconds = np.concatenate([np.empty(0), *(one.series.times for one in series)])
     values = np.concatenate([np.empty(0), *(one.series.values for one in series)])
     of = np.repeat(np.arange(len(series)), [len(one.series.times) for one in series])
-    newest = np.argsort(seconds, kind="stable")[-_most_rows(series) :]
+    order = np.argsort(seconds, kind="stable")
+    sizes = np.array([ROW_CHARACTERS + len("".join(one).encode()) for one in shared], dtype=np.int64)
+    spent = np.cumsum(sizes[of[order[::-1]]])
+    rows = int(np.searchsorted(spent, budget.room_bytes, side="right"))
+    newest = order[len(order) - rows :]
+    if len(order) and not (rows and budget.write(int(spent[rows - 1]))):
+        raise budget.refusal()
     times = np.rint(seconds[newest] * 1000).astype("datetime64[ms]")
     return _Points(
-        series,
-        stale,
+        shared,
         of[newest].tolist(),
         np.datetime_as_string(times).tolist(),
         values[newest].tolist(),
@@ -146,17 +164,25 @@ def _points(series: Sequence[SeriesAnswer], stale: Sequence[bool]) -> _Points:
     )
 
 
-def _most_rows(series: Sequence[SeriesAnswer]) -> int:
-    longest = max((len(one.name) + sum(map(len, one.series.labels.values())) for one in series), default=0)
-    return max(1, min(MAX_ROWS, MAX_CHARACTERS // (ROW_CHARACTERS + longest)))
+def _shared_of_rows(series: Sequence[SeriesAnswer], stale: Sequence[bool]) -> list[tuple[str, str]]:
+    shared = []
+    for one, its in zip(series, stale, strict=True):
+        labels = one.series.labels
+        told = {"target": one.name, "provider": labels.get("provider"), "model": labels.get("model")}
+        shared.append(('Z",' + orjson.dumps(told).decode()[1:-1] + ',"value":', f',"stale":{_word(its)}}}'))
+    return shared
+
+
+def _shared_of_csv(series: Sequence[SeriesAnswer], stale: Sequence[bool]) -> list[tuple[str, str]]:
+    shared = []
+    for one, its in zip(series, stale, strict=True):
+        named = csv_table.line([one.name, one.series.labels.get("provider"), one.series.labels.get("model")])
+        shared.append((f"Z,{named},", f",{_word(its)}"))
+    return shared
 
 
 def _rows_of_series(points: _Points) -> str:
-    shared = []
-    for one, stale in zip(points.series, points.stale, strict=True):
-        labels = one.series.labels
-        told = {"target": one.name, "provider": labels.get("provider"), "model": labels.get("model")}
-        shared.append(('Z",' + orjson.dumps(told).decode()[1:-1] + ',"value":', f',"stale":{_word(stale)}}}'))
+    shared = points.shared
     rows = [
         '{"time":"' + time + shared[of][0] + (repr(value) if isfinite(value) else "null") + shared[of][1]
         for time, of, value in zip(points.times, points.of, points.values, strict=True)
@@ -165,10 +191,7 @@ def _rows_of_series(points: _Points) -> str:
 
 
 def _csv_of_series(points: _Points) -> str:
-    shared = []
-    for one, stale in zip(points.series, points.stale, strict=True):
-        named = csv_table.line([one.name, one.series.labels.get("provider"), one.series.labels.get("model")])
-        shared.append((f"Z,{named},", f",{_word(stale)}"))
+    shared = points.shared
     lines = [
         time + shared[of][0] + csv_table.number_cell(value) + shared[of][1]
         for time, of, value in zip(points.times, points.of, points.values, strict=True)
@@ -180,8 +203,12 @@ def _word(stale: bool) -> str:
     return "true" if stale else "false"
 
 
-_TABLE_WRITERS: dict[str, Callable[[Sequence[Column], Sequence[Sequence[Cell]]], str]] = {
+_TABLE_WRITERS: dict[str, Callable[[Sequence[Column], Sequence[Sequence[Cell]]], Iterator[str]]] = {
     "rows": _rows_of_table,
     "csv": _csv_of_table,
+}
+_SHARED: dict[str, Callable[[Sequence[SeriesAnswer], Sequence[bool]], list[tuple[str, str]]]] = {
+    "rows": _shared_of_rows,
+    "csv": _shared_of_csv,
 }
 _SERIES_WRITERS: dict[str, Callable[[_Points], str]] = {"rows": _rows_of_series, "csv": _csv_of_series}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
 from flask import Blueprint, Response, request
 
 from bridge.bridge import current_bridge
@@ -10,8 +13,10 @@ from bridge.queries import cache
 from bridge.queries.search import TAG_KEYS, search
 from bridge.queries.series import Recorded
 from bridge.queries.view import View
-from bridge.web import compression, formats, ready, requests, rows, text
+from bridge.web import compression, formats, items, ready, requests, rows, text
+from bridge.web.budgets import current_budget
 from bridge.web.errors import ApiError
+from bridge.web.items import Item
 
 blueprint = Blueprint("simplejson", __name__)
 
@@ -21,7 +26,8 @@ def search_names() -> Response:
     """Names for the query editor, or a variable's values: ``["openai", …]``."""
     typed = requests.json_object(request).get("target", "")
     bridge = current_bridge()
-    return formats.json_response(search(bridge.vocabulary(bridge.view()), typed if isinstance(typed, str) else ""))
+    found = search(bridge.vocabulary(bridge.view()), typed if isinstance(typed, str) else "")
+    return formats.listed(found, current_budget())
 
 
 @blueprint.post("/query")
@@ -31,52 +37,70 @@ def query() -> Response:
     view = bridge.view()
     asked = requests.from_body(requests.json_object(request), view.now, bridge.vocabulary(view).known)
     recorded = _recorded_for(asked, view)
-    answered, keep = _answered(asked, view, recorded)
+    answered = _answered(asked, view, recorded)
     key = ready.key_of(request.environ)
-    if keep and not asked.relative and key is not None:
-        bridge.answers.put(key, answered)
-    return formats.warned(formats.ready_json(answered), recorded)
+    if answered.key is not None and not asked.relative and key is not None:
+        bridge.answers.call(key, answered.key, cache.holds_until(view, recorded))
+    return formats.warned(formats.ready_json(answered.body), recorded)
 
 
 @blueprint.get("/query")
 def query_by_url() -> Response:
     """The same for curl and Infinity: ``format=json``, ``rows``, ``csv`` or ``text``."""
     wanted = rows.wanted_format(request)
-    bridge = current_bridge()
+    bridge, budget = current_bridge(), current_budget()
     view = bridge.view()
     asked = requests.from_arguments(request, view.now)
     recorded = _recorded_for(asked, view)
+    if wanted == "json":
+        return formats.warned(formats.ready_json(_answered(asked, view, recorded).body), recorded)
+    answered = answers.answer(asked, view, bridge.store, recorded, budget)
     if wanted == "text":
-        shown = text.render(answers.answer(asked, view, bridge.store, recorded), view.now)
-        return formats.warned(formats.text_response(shown), recorded)
-    if wanted in rows.FORMATS:
-        answered = answers.answer(asked, view, bridge.store, recorded)
-        return rows.response(wanted, answered, view, current=recorded is None)
-    return formats.warned(formats.ready_json(_answered(asked, view, recorded)[0]), recorded)
+        return formats.warned(formats.text_response(text.render(answered, view, budget)), recorded)
+    return rows.response(wanted, answered, view, budget, current=recorded is None)
 
 
 def _recorded_for(asked: answers.Request, view: View) -> Recorded | None:
     bridge = current_bridge()
-    return answers.recorded_for(asked, view, bridge.store, bridge.remote)
+    return answers.recorded_for(asked, view, bridge.store, current_budget(), bridge.remote)
 
 
-def _answered(asked: answers.Request, view: View, recorded: Recorded | None) -> tuple[bytes, bool]:
-    """An answer's JSON, gzipped for who takes it so, and whether it holds until the next poll; cached where it does."""
-    bridge = current_bridge()
-    gzipped = compression.wanted(request.environ)
-    canonical = cache.canonical(asked, view, recorded)
-    key = None if canonical is None else (canonical, gzipped)
-    found = None if key is None else bridge.answers.get(key)
-    if found is not None:
-        return found, True
-    answered = answers.answer(asked, view, bridge.store, recorded)
-    found = formats.json_bytes(formats.simple_json(answered))
-    if gzipped:
-        found = compression.compressed(found)
-    keep = key is not None and cache.keepable(answered, view, recorded)
-    if keep:
-        bridge.answers.put(key, found)
-    return found, keep
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """An answer's JSON, gzipped where that is wanted, and the key that these very bytes are kept under, if they are."""
+
+    body: bytes
+    key: Hashable | None
+
+
+def _answered(asked: answers.Request, view: View, recorded: Recorded | None) -> _Answered:
+    """While all is well the very bytes are kept; while it is not, the items, as each request says then what is wrong.
+
+    Those who ask for the same at once wait for the first of them.
+    """
+    bridge, gzipped = current_bridge(), compression.wanted(request.environ)
+
+    def made() -> tuple[list[Item], bool]:
+        answered = answers.answer(asked, view, bridge.store, recorded, current_budget())
+        found = items.items(answered, current_budget())
+        return found, cache.keepable(answered, recorded) and not current_budget().ran_out
+
+    def whole(found: Sequence[Item]) -> bytes:
+        body = items.written(found, view.trouble)
+        return compression.compressed(body) if gzipped else body
+
+    def body_made() -> tuple[bytes, bool]:
+        found, keep = made()
+        return whole(found), keep
+
+    key = cache.canonical(asked, view, recorded)
+    if key is None:
+        return _Answered(body_made()[0], None)
+    if view.trouble:
+        kept = (key, "items")
+        return _Answered(whole(bridge.answers.once(kept, made, items.size)[0]), None)
+    body, keep = bridge.answers.once((key, gzipped), body_made, len)
+    return _Answered(body, (key, gzipped) if keep else None)
 
 
 @blueprint.post("/tag-keys")
@@ -98,4 +122,4 @@ def tag_values() -> Response:
         found = vocabulary.values(key, others) if isinstance(key, str) else []
     except ApiError:
         found = []
-    return formats.json_response([{"text": value} for value in found])
+    return formats.listed([{"text": value} for value in found], current_budget())

@@ -12,6 +12,7 @@ from bridge.queries import payloads
 from bridge.queries.catalog import METRICS, OLD_NAMES, TABLES, labels_of
 from bridge.queries.search import search
 from bridge.web import asks, formats, requests
+from bridge.web.budgets import current_budget
 
 ALL_OF = {
     "provider": "all providers",
@@ -71,7 +72,7 @@ def options() -> Response:
     vocabulary = bridge.vocabulary(bridge.view())
     choice = payloads.read(asks.payload(body.get("payload")), vocabulary.known)
     found = payloads.options(vocabulary, metric, name, choice)
-    return formats.json_response([{"label": value, "value": value} for value in found])
+    return formats.listed([{"label": value, "value": value} for value in found], current_budget())
 
 
 @blueprint.post("/variable")
@@ -88,7 +89,7 @@ def variable() -> Response:
     choice = payloads.read(content, vocabulary.known)
     chosen = [matcher for matcher in choice.matchers if matcher.label in ("provider", "model")]
     found = search(vocabulary, target if isinstance(target, str) else "", chosen)
-    return formats.json_response([{"__text": value, "__value": value} for value in found])
+    return formats.listed([{"__text": value, "__value": value} for value in found], current_budget())
 
 
 def _query(payload: object) -> Mapping[str, Any]:

@@ -96,11 +96,8 @@ def _title(view: View, words: Sequence[str]) -> str:
 
 def _concerns(view: View) -> list[Concern]:
     found = [] if view.stale else board.troubled(view)
-    return [_concern(view, verdict) for verdict in found]
-
-
-def _concern(view: View, verdict: Verdict) -> Concern:
-    return Concern(verdict.provider, verdict.status.word, board.reach(view, verdict), board.why(view, verdict))
+    reach = board.Reach(view)
+    return [Concern(one.provider, one.status.word, reach.of(one.provider), board.why(view, one)) for one in found]
 
 
 def _breakers(view: View) -> list[Breaker]:

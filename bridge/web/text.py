@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from bridge.queries.answer import Answer, SeriesAnswer
+from bridge.queries.budget import AT_ONCE, SELECT, Budget, cut
 from bridge.queries.tables import Cell, Column, Table, milliseconds
-from bridge.queries.view import duration
+from bridge.queries.view import View, duration
 
 TEXT_WIDTH = 100
 NARROWEST = 8
@@ -23,19 +24,23 @@ MAX_POINTS = 30_000
 """Of series. Nobody reads that many, but somebody may count them."""
 
 
-def render(answers: Sequence[Answer], now: float) -> str:
-    """Answers for a terminal: each table aligned, series as a table of time, series and value; notices first."""
-    notices = dict.fromkeys(notice for answer in answers for notice in answer.notices)
+def render(answers: Sequence[Answer], view: View, budget: Budget) -> str:
+    """Answers for a terminal: each table aligned, series as a table of time, series and value; notices first.
+
+    What there is no room for is left out, and told behind.
+    """
+    troubles = [view.trouble] if view.trouble else []
+    notices = dict.fromkeys([*troubles, *(notice for answer in answers for notice in answer.notices)])
     parts = ["".join(f"{warning(notice)}\n" for notice in notices)] if notices else []
     series: list[SeriesAnswer] = []
     for answer in answers:
         if answer.error is not None:
             parts.append(warning(f"{answer.ask.text[:80]}: {answer.error.told}") + "\n")
         if answer.table is not None:
-            parts.append(text_table(answer.table, now))
+            parts.append(text_table(answer.table, view.now, budget))
         series.extend(answer.series)
     if series:
-        parts.append(_text_series(series, now))
+        parts.append(_text_series(series, view.now, budget))
     elif not any(answer.table or answer.error for answer in answers):
         parts.append("(nothing matches)\n")
     return "\n".join(parts)
@@ -46,7 +51,7 @@ def warning(message: str) -> str:
     return "\n".join(wrapped(f"! {printable(message)}", TEXT_WIDTH, indent="  "))
 
 
-def _text_series(answers: Sequence[SeriesAnswer], now: float) -> str:
+def _text_series(answers: Sequence[SeriesAnswer], now: float, budget: Budget) -> str:
     columns = (Column("Time", "time"), Column("Value"), Column("Series"))
     most = max(1, MAX_POINTS // len(answers))
     rows: list[list[Cell]] = [
@@ -58,7 +63,7 @@ def _text_series(answers: Sequence[SeriesAnswer], now: float) -> str:
     said = (
         warning(f"only the newest {most:,} points of each series are shown: format=csv has all") + "\n" if cut else ""
     )
-    return said + text_table(Table("series", columns, rows), now)
+    return said + text_table(Table("series", columns, rows), now, budget)
 
 
 def _word(answer: SeriesAnswer, value: float | None) -> str:
@@ -67,7 +72,7 @@ def _word(answer: SeriesAnswer, value: float | None) -> str:
     return _number(value, answer.metric.unit)
 
 
-def text_table(table: Table, now: float) -> str:
+def text_table(table: Table, now: float, budget: Budget) -> str:
     """A table whose lines fit ``TEXT_WIDTH`` columns: wide texts wrap, and names that stand first lose their middle.
 
     Times of the last 24 h before ``now`` stand without their date. Columns that say the same in every row, and are
@@ -76,9 +81,9 @@ def text_table(table: Table, now: float) -> str:
     columns = [column for column in table.columns if not column.unread]
     cells = [
         [cell(value, column, now) for value, column in zip(row, table.columns, strict=True) if not column.unread]
-        for row in table.rows
+        for row in _in_time(table.rows, budget)
     ]
-    if not cells:
+    if not table.rows:
         return "  ".join(column.short or column.title for column in columns) + "\n(no rows)\n"
     heading: list[str] = []
     for index in reversed(range(len(columns))):
@@ -88,10 +93,22 @@ def text_table(table: Table, now: float) -> str:
             del columns[index]
     above = "\n".join(wrapped("  ".join(heading), TEXT_WIDTH)) + "\n" if heading else ""
     folds = [column.type == "string" and column is not table.columns[0] for column in columns]
-    return above + "\n".join(_lines(columns, cells, folds)) + "\n"
+    rows = list(budget.written(_rows(columns, cells, folds)))
+    shown = max(0, len(rows) - 1)  # beside the titles
+    told = "" if shown == len(table.rows) else warning(cut(shown, len(table.rows), "rows", SELECT)) + "\n"
+    return above + "".join(f"{row}\n" for row in rows) + told
 
 
-def _lines(columns: Sequence[Column], cells: Sequence[Sequence[str]], folds: Sequence[bool]) -> list[str]:
+def _in_time(rows: Sequence[Sequence[Cell]], budget: Budget) -> Iterator[Sequence[Cell]]:
+    """The rows that there is time for."""
+    for number, row in enumerate(rows):
+        if number % AT_ONCE == 0 and budget.late:
+            return
+        yield row
+
+
+def _rows(columns: Sequence[Column], cells: Sequence[Sequence[str]], folds: Sequence[bool]) -> Iterator[str]:
+    """The titles, then each row, of one line or several."""
     titles = [column.short or column.title for column in columns]
     texts = list(zip(titles, *cells, strict=True))
     widths = [max(map(_width, column)) for column in texts]
@@ -101,15 +118,14 @@ def _lines(columns: Sequence[Column], cells: Sequence[Sequence[str]], folds: Seq
     ]
     _narrow(widths, whole, [column.type == "string" for column in columns])
     right = [column.type == "number" for column in columns]
-    lines = [_line(titles, widths, right)]
+    yield _line(titles, widths, right)
     for row in cells:
         folded = [
             wrapped(cell, width) if fold else [cell] for cell, width, fold in zip(row, widths, folds, strict=True)
         ]
         height = max(len(parts) for parts in folded)
         padded = [[*parts, *[""] * (height - len(parts))] for parts in folded]
-        lines.extend(_line(line, widths, right) for line in zip(*padded, strict=True))
-    return lines
+        yield "\n".join(_line(line, widths, right) for line in zip(*padded, strict=True))
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:

@@ -38,8 +38,12 @@ class EventLog:
     def events_from_state(self, start: float, end: float, kind: str) -> list[Event]:
         return events.from_state(self._connection, start, end, kind)
 
-    def events_from_outages(self, start: float, end: float, kind: str, out: Collection[str]) -> list[Event]:
-        return self.events_from_state(events.unrest_began(self._connection, start, kind, out), end, kind)
+    def events_reach(self, start: float, end: float, most: int, kinds: Sequence[str] = ()) -> float:
+        return events.reach(self._connection, start, end, most, kinds)
+
+    def events_from_outages(self, start: float, end: float, kind: str, out: Collection[str], most: int) -> list[Event]:
+        began = events.unrest_began(self._connection, start, kind, out)
+        return self.events_from_state(self.events_reach(began, end, most, (kind,)), end, kind)
 
 
 class WholeLog(EventLog):

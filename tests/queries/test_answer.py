@@ -8,8 +8,9 @@ import pytest
 
 from bridge.history.store import Store
 from bridge.model import CircuitState, Event, Key
-from bridge.queries import answer as answer_module
+from bridge.queries import budget as budget_module
 from bridge.queries.answer import Answer, Ask, Request, answer, recorded_for
+from bridge.queries.budget import Budget, Limits
 from bridge.queries.payloads import Choice
 from bridge.queries.series import Steps
 from bridge.queries.targets import TargetError, matcher
@@ -43,7 +44,8 @@ def ask(store: Store, log: Recorder) -> Callable[..., list[Answer]]:
         wanted = [Ask(one) if isinstance(one, str) else one for one in asks]
         view = View(now, store.latest(), 45.0)
         request = Request(tuple(wanted), span, STEPS, filters)  # type: ignore[arg-type]
-        return answer(request, view, store, recorded_for(request, view, store))
+        budget = Budget()
+        return answer(request, view, store, recorded_for(request, view, store, budget), budget)
 
     return answered
 
@@ -109,17 +111,10 @@ def test_transitions_of_a_range_are_those_in_it(ask: Callable[..., list[Answer]]
         assert len(one.table.rows) == count
 
 
-def test_trouble_is_told_with_every_answer(ask: Callable[..., list[Answer]], log: Recorder) -> None:
-    assert all(not one.notices for one in ask("gateway_up", "providers"))
-    log.failed(T0 + 15, message="connection refused")
-    for one in ask("gateway_up", "providers", now=T0 + 20):
-        assert "connection refused" in one.notices[0]
-
-
 def test_a_table_too_long_to_send_is_cut_and_says_so(
     ask: Callable[..., list[Answer]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answer_module, "MAX_TABLE_ROWS", 1)
+    monkeypatch.setattr(budget_module, "LIMITS", Limits(rows=1))
     [one] = ask("providers")
     assert one.table is not None
     assert len(one.table.rows) == 1
@@ -158,7 +153,7 @@ class TestWorst:
             for count in range(1, 6):
                 view = View(T0 + 5, store.latest(), 45.0)
                 request = Request((Ask(f"worst({count}, {metric_name})"),), span, STEPS)
-                [found] = answer(request, view, store, recorded_for(request, view, store))
+                [found] = answer(request, view, store, recorded_for(request, view, store, budget := Budget()), budget)
                 assert [one.series.labels["provider"] for one in found.series] == order[:count]
 
     def test_of_equals_the_provider_then_the_model_decides(self, store: Store) -> None:
@@ -166,5 +161,5 @@ class TestWorst:
         Recorder(store).good(snapshot(T0, [verdict("a"), verdict("b")], model_error_rates=dict.fromkeys(keys, 0.5)))
         view = View(T0 + 5, store.latest(), 45.0)
         request = Request((Ask("worst(5, model_error_rate)"),), None, STEPS)
-        [found] = answer(request, view, store, None)
+        [found] = answer(request, view, store, None, Budget())
         assert [tuple(one.series.labels.values()) for one in found.series] == sorted(keys)

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from bridge.history.store import Store
 from bridge.model import CircuitState, Event
 from bridge.queries.answer import Ask, Request, answer, recorded_for
+from bridge.queries.budget import Budget
 from bridge.queries.series import Steps
 from bridge.queries.targets import MAX_TEXT_CHARACTERS, TargetError, parse
 from bridge.queries.timerange import TimeRange
@@ -223,7 +224,7 @@ def recorded(names: Sequence[str]) -> Iterator[Callable[[str], set[str]]]:
         def found(target: str, *, span: TimeRange | None = None, annotation: bool = False) -> set[str]:
             view = View(T0 + 5, store.latest(), 45.0)
             request = Request((Ask(target, annotation=annotation),), span, Steps(100, 0.0))
-            [one] = answer(request, view, store, recorded_for(request, view, store))
+            [one] = answer(request, view, store, recorded_for(request, view, store, budget := Budget()), budget)
             if one.table is None:
                 return {series.series.labels["provider"] for series in one.series}
             if annotation:
@@ -267,5 +268,5 @@ def test_who_left_is_known_by_name(store: Store) -> None:
     log.good(snapshot(T0 + 15, [verdict("a"), verdict("b")]), left)
     view = View(T0 + 16, store.latest(), 45.0)
     request = Request((Ask('provider_status{provider=~"a,b"}'),), TimeRange(T0 - 1, T0 + 16), Steps(100, 0.0))
-    [one] = answer(request, view, store, recorded_for(request, view, store))
+    [one] = answer(request, view, store, recorded_for(request, view, store, budget := Budget()), budget)
     assert [series.series.labels["provider"] for series in one.series] == ["a,b"]

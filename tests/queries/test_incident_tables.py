@@ -14,6 +14,7 @@ from bridge.history.store import Latest, Store
 from bridge.model import FLEET, Incident, Poll, Status
 from bridge.queries import incidents
 from bridge.queries.answer import Ask, Request, answer
+from bridge.queries.budget import Budget
 from bridge.queries.series import Steps
 from bridge.queries.timerange import TimeRange
 from bridge.queries.view import View
@@ -40,7 +41,7 @@ def tell(store: Store, at: float, *told: Incident, **watched: Any) -> View:
 
 
 def rows(store: Store, view: View, target: str, span: TimeRange | None = None) -> list[dict[str, Any]]:
-    [found] = answer(Request((Ask(target),), span, Steps(1, 0.0)), view, store, None)
+    [found] = answer(Request((Ask(target),), span, Steps(1, 0.0)), view, store, None, Budget())
     assert found.table is not None, found.error
     titles = [column.title for column in found.table.columns]
     return [dict(zip(titles, row, strict=True)) for row in found.table.rows]

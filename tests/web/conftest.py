@@ -36,12 +36,12 @@ class Site:
         self.app.extensions["bridge"].store.close()
 
     def get(self, path: str, **headers: str) -> TestResponse:
-        return self.client.get(path, headers=headers)
+        return self.client.get(path, headers=headers, buffered=True)  # read to its end and closed, as servers do
 
     def post(self, path: str, body: object = None, **more: Any) -> TestResponse:
         if isinstance(body, str | bytes):
-            return self.client.post(path, data=body, **more)
-        return self.client.post(path, json=body, **more)
+            return self.client.post(path, data=body, buffered=True, **more)
+        return self.client.post(path, json=body, buffered=True, **more)
 
     def query(self, *targets: str | Mapping[str, Any], **more: Any) -> list[dict[str, Any]]:
         """The answer to a Simple JSON query."""

@@ -7,6 +7,7 @@ import json
 import re
 import time
 import tracemalloc
+from itertools import chain, repeat
 from typing import Any
 from urllib.parse import quote
 
@@ -15,7 +16,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
-from bridge.queries import answer
 from tests.web.conftest import NOW, Site
 
 GRAFANA = "application/json, text/plain, */*"
@@ -257,8 +257,9 @@ class TestBoundedAnswers:
     def test_a_request_that_takes_too_long_is_answered_as_far_as_it_came(
         self, site: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(answer, "MAX_SECONDS", 0.0)
         for _ in range(2):
+            clock = chain([0.0, 0.0], repeat(1.9))  # the first target takes nearly all the time there is
+            monkeypatch.setattr(time, "thread_time", clock.__next__)
             first, *others = site.query("gateway_up", "fleet_requests", "fleet_cost_usd")
             assert first["datapoints"]
             for other in others:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import time
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
@@ -12,8 +13,8 @@ from urllib.parse import quote
 import pytest
 
 from bridge.model import Event
+from bridge.queries import budget as budget_module
 from bridge.queries.catalog import METRICS, TABLES
-from bridge.web import rows as rows_module
 from tests.history.snapshots import T0, circuit, snapshot, verdict
 from tests.web.conftest import Site
 
@@ -235,18 +236,19 @@ class TestBigAnswers:
     def test_more_than_the_most_are_the_newest_and_the_rest_is_counted(
         self, wide: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(rows_module, "MAX_ROWS", 100)
+        monkeypatch.setattr(budget_module, "LIMITS", replace(budget_module.LIMITS, answer_bytes=16_500))
         response = wide.get(f"/query?target=provider_health_score&from={int(T0 * 1000)}&to=now&format=rows")
         found = response.get_json()
-        assert len(found) == 100
+        assert 12_000 < len(response.get_data()) <= 16_500
         assert found[-1]["time"] == "2027-01-15T12:09:45.000Z"
-        assert "29,900 earlier" in response.headers["Warning"]
+        assert f"the newest {len(found)} rows" in response.headers["Warning"]
+        assert f"{30_000 - len(found):,} earlier" in response.headers["Warning"]
 
     @pytest.mark.parametrize("wanted", ["rows", "csv"])
     def test_of_series_with_long_names_there_are_fewer_rows(
         self, wide: Site, monkeypatch: pytest.MonkeyPatch, wanted: str
     ) -> None:
-        monkeypatch.setattr(rows_module, "MAX_CHARACTERS", 1_000_000)
+        monkeypatch.setattr(budget_module, "LIMITS", replace(budget_module.LIMITS, answer_bytes=1_000_000))
         target = f"target=provider_health_score%20as%20{'x' * 900}"
         response = wide.get(f"/query?{target}&from={int(T0 * 1000)}&to=now&format={wanted}")
         assert 700_000 < len(response.get_data()) < 1_000_000
