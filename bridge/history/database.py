@@ -10,13 +10,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from cachetools import LRUCache
 
 from bridge.history import codec, migrations, salvage, schema
 from bridge.history.changes import Changes
 from bridge.history.epochs import Epoch, cutoffs
 
 FILE = "history.sqlite"
-LAYOUTS_REMEMBERED = 1_000
+NAMES_IN_LAYOUTS = 1_000_000
+"""What is remembered of layouts, in names: 8 MiB, as names that several have are one object."""
+NAMES_SHARED = 50_000
 BUSY_TIMEOUT_SECONDS = 5.0
 JOURNAL_BYTES = 8 * 2**20
 """A journal that is longer is emptied. SQLite does so by itself only in a moment in which nobody reads."""
@@ -42,7 +47,9 @@ class Database:
         self.left: Callable[[], bool] = lambda: False
         """Says whether the history has gone on elsewhere."""
         self._local = threading.local()
-        self._layouts: dict[int, codec.PollLayout] = {}
+        self._layouts: LRUCache[int, codec.PollLayout] = LRUCache(NAMES_IN_LAYOUTS, getsizeof=_names_in)
+        self._names: dict[Any, Any] = {}
+        self._lock = threading.Lock()
         self._written: tuple[codec.PollLayout, bytes] | None = None
         self._opened: tuple[int, int] | None = None
         with self.opening():
@@ -264,10 +271,26 @@ class Database:
 
         Raises one of ``codec.CORRUPT`` for one that can't be read.
         """
-        layout = self._layouts.get(layout_id)
+        with self._lock:
+            layout = self._layouts.get(layout_id)
         if layout is None:
-            if len(self._layouts) >= LAYOUTS_REMEMBERED:
-                self._layouts.clear()
             row = self.connection().execute("SELECT content FROM layouts WHERE id = ?", (layout_id,)).fetchone()
-            layout = self._layouts[layout_id] = codec.load_layout(row[0])
+            layout = codec.load_layout(row[0])
+            with self._lock:
+                layout = self._shared(layout)
+                if _names_in(layout) <= NAMES_IN_LAYOUTS:
+                    self._layouts[layout_id] = layout
         return layout
+
+    def _shared(self, layout: codec.PollLayout) -> codec.PollLayout:
+        """The same layout, with the names that others have too: polls that each name other ones would be large."""
+        if len(self._names) > NAMES_SHARED:
+            self._names.clear()
+        one = self._names.setdefault
+        return codec.PollLayout(
+            *(level._replace(names=tuple(one(name, name) for name in level.names)) for level in layout.levels)
+        )
+
+
+def _names_in(layout: codec.PollLayout) -> int:
+    return 1 + sum(len(level.names) for level in layout.levels)

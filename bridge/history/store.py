@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
@@ -23,6 +23,7 @@ from bridge.history.columns import GAP_INTERVALS, Columns
 from bridge.history.epochs import Epoch
 from bridge.history.latest import Latest
 from bridge.history.leavers import Leavers
+from bridge.history.names import Names
 from bridge.history.spare import Spare
 from bridge.model import Event, Key, Moment, Poll, Snapshot
 
@@ -63,6 +64,7 @@ class Store:
         self._pruning = retention.Pruning(self.database, retention_seconds)
         self._scrubbed: int | None = 0
         self._counter_layouts = checkpoint.CounterLayouts()
+        self._names = Names(retention_seconds)
         self.damage = self.database.damage
         """What was wrong with the file when it was opened, and what that cost; empty when nothing was."""
         if self.database.salvaged:
@@ -128,6 +130,7 @@ class Store:
             mending.tidy(self.database)
         except sqlite3.OperationalError as error:  # a full disk, for one: what is damaged is left out all the same
             log.warning("history_not_mended", message=f"what is damaged could not be taken out: {error}")
+        self._names.read(self.database)
         try:
             return checkpoint.read(self.database)
         except codec.CORRUPT:
@@ -214,6 +217,10 @@ class Store:
 
     # Writing
 
+    def numbers(self, snapshot: Snapshot, poll: Poll) -> tuple[PollLayout, Floats]:
+        """What is to be recorded of a good poll; of more names than the history may know, some are left out."""
+        return self._names.admit(*codec.poll_numbers(snapshot), poll.steady)
+
     def append(
         self,
         poll: Poll,
@@ -230,10 +237,12 @@ class Store:
         possible now either (a full disk, for one).
         """
         with self._counter_layouts.kept_if_written(), self.database.transaction() as connection:
-            numbers = (None, None) if snapshot is None else codec.poll_numbers(snapshot)
+            numbers = (None, None) if snapshot is None else self.numbers(snapshot, poll)
+            if snapshot is not None and self._names.notice:
+                snapshot = replace(snapshot, notices=(*snapshot.notices, self._names.notice))
             of_poll: dict[float, list[Event]] = {one.poll.at: [] for one in earlier}
             own = of_poll[poll.at] = []
-            for event in events:
+            for event in filter(self._names.knows, events):
                 of_poll.get(event.at, own).append(event)
             for one in (*earlier, Unwritten(poll, *numbers)):
                 poll_id = self._insert(connection, one)

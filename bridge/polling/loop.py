@@ -15,7 +15,6 @@ from bridge.gateway.errors import GatewayError
 from bridge.gateway.source import GatewaySource
 from bridge.health.assess import assess
 from bridge.health.memory import Memory
-from bridge.history import codec
 from bridge.history.spare import Spared
 from bridge.history.store import Store, Unwritten
 from bridge.model import Event, Moment, Poll, Reading, Signals, Snapshot
@@ -216,7 +215,7 @@ class Poller:
         """Keep a poll in memory, and let the workers know of it in another way."""
         path = str(self._store.path)
         log.error("log_not_written", message=f"the history could not be written: {error}", path=path)
-        layout, numbers = (None, None) if snapshot is None else codec.poll_numbers(snapshot)
+        layout, numbers = (None, None) if snapshot is None else self._store.numbers(snapshot, poll)
         if self._unwritten and layout == self._unwritten[-1].layout:
             layout = self._unwritten[-1].layout  # with thousands of models it takes more room than the numbers
         self._unwritten = [*self._unwritten, Unwritten(poll, layout, numbers)][-MAX_POLLS_KEPT:]

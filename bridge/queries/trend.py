@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +14,7 @@ from bridge.history.columns import GAP_INTERVALS
 from bridge.history.store import Store
 from bridge.model import Status
 from bridge.queries.catalog import Metric, metric
+from bridge.queries.forms import one_of
 from bridge.queries.series import Recorded, Series, Steps
 from bridge.queries.targets import Matcher, parse
 from bridge.queries.timerange import TimeRange
@@ -22,6 +23,8 @@ from bridge.queries.view import View
 STEPS = 96
 SPANS_SECONDS = (900.0, 3600.0, 6 * 3600.0, 86_400.0)
 """A trend covers the shortest of these that holds the whole history, and the longest where none does."""
+MOST_VALUES = 8_000_000
+"""Polls times providers that trends are made of: of more, the next shorter span, and then who is present first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,15 +133,31 @@ def _line(series: Series, grid: Grid, wanted: Metric) -> Line:
 
 
 def _trends(store: Store, view: View, grid: Grid) -> Trends:
+    recorded, providers = _over(store, view, grid)
+    while len(recorded.columns.times) * len(providers) > MOST_VALUES and grid.span_seconds > SPANS_SECONDS[0]:
+        grid = Grid(max(span for span in SPANS_SECONDS if span < grid.span_seconds), grid.now)
+        recorded, providers = _over(store, view, grid)
+    most = MOST_VALUES // max(1, len(recorded.columns.times))
+    filters: tuple[Matcher, ...] = ()
+    if len(providers) > most:
+        present = [verdict.provider for verdict in view.verdicts()]
+        providers = tuple(dict.fromkeys((*present, *providers)))[:most]
+        filters = (Matcher("provider", *one_of("=", providers)),)
+    lines = _lines(recorded, grid, "provider_health_score", filters)
+    return Trends(grid, lines, _spells(recorded, frozenset(providers), grid.now))
+
+
+def _over(store: Store, view: View, grid: Grid) -> tuple[Recorded, tuple[str, ...]]:
+    """The history over a grid, and who is in it."""
     recorded = _recorded(store, view, grid)
-    return Trends(grid, _lines(recorded, grid, "provider_health_score"), _spells(recorded, grid.now))
+    return recorded, recorded.columns.providers
 
 
-def _spells(recorded: Recorded, now: float) -> dict[str, Spells]:
+def _spells(recorded: Recorded, wanted: Collection[str], now: float) -> dict[str, Spells]:
     times = recorded.columns.times
     if not len(times):
         return {}
-    providers, status = recorded.columns.of_providers("provider_status")
+    providers, status = recorded.columns.of_providers("provider_status", wanted.__contains__)
     known = ~np.isnan(status) & (status != Status.UNKNOWN)
     bad = known & (status >= Status.DEGRADED)
     intervals = recorded.columns.intervals
