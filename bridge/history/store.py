@@ -54,21 +54,34 @@ class Store:
         Raises OSError or sqlite3.OperationalError when there is no room in memory either.
         """
         self._place = place.Place(data_dir)
+        self.spare = Spare(data_dir)
+        self._retention_seconds = retention_seconds
+        self._lock = threading.Lock()
+        self._names = Names(retention_seconds)
+        self._open()
+
+    def _open(self) -> None:
         self.database = self._place.open()
         self.history = History(self.database)
         self._leavers = Leavers(self.database)
-        self.spare = Spare(data_dir)
-        self._retention_seconds = retention_seconds
         self._cached: Latest | None = None
-        self._lock = threading.Lock()
-        self._pruning = retention.Pruning(self.database, retention_seconds)
+        self._pruning = retention.Pruning(self.database, self._retention_seconds)
         self._scrubbed: int | None = 0
+        self._written = 0
+        """The number of the last poll that was written down through this object."""
         self._counter_layouts = checkpoint.CounterLayouts()
-        self._names = Names(retention_seconds)
         self.damage = self.database.damage
         """What was wrong with the file when it was opened, and what that cost; empty when nothing was."""
         if self.database.salvaged:
             self.damage += f": {mending.tidy(self.database)} polls lost"
+
+    def reopen(self) -> None:
+        """Open the file again after it was damaged or taken away while it was open. For the process that polls.
+
+        Raises as the constructor does.
+        """
+        self.database.close()
+        self._open()
 
     @property
     def path(self) -> Path:
@@ -111,8 +124,14 @@ class Store:
             return self._cached
 
     def state(self, now: float) -> Latest | None:
-        """The newest state at ``now``, also where the log could not be written."""
-        latest = self.latest()
+        """The newest state at ``now``, also where the log could not be written, or cannot be read."""
+        try:
+            latest = self.latest()
+        except sqlite3.Error as error:
+            self.doubt()
+            latest = self._cached
+            if latest is not None:
+                latest = replace(latest, unwritten=f"{self.path} cannot be read: {error}")
         if latest is not None and abs(now - latest.poll.at) <= GAP_INTERVALS * latest.poll.interval:
             return latest
         spared = self.spare.read()
@@ -120,6 +139,10 @@ class Store:
             return latest
         poll_id = latest.poll_id if latest is not None else 0
         return Latest(poll_id, spared.poll, spared.snapshot, spared.failing_since, spared.good_reading, spared.why)
+
+    def doubt(self) -> None:
+        """Something could not be read: the process that polls looks through the file."""
+        self.database.changes.doubt()
 
     def memory(self) -> Memory:
         """What the next poll needs to go on where the last one stood; an empty memory for an empty log.
@@ -234,8 +257,9 @@ class Store:
         """Write one poll down, whole or not at all; its number. A good one comes with its snapshot and memory.
 
         ``earlier`` are polls that could not be written in their time, oldest first. Raises sqlite3.Error when it is not
-        possible now either (a full disk, for one).
+        possible now either (a full disk, for one), or where what was written before cannot be read any more.
         """
+        self.database.check(self._written)
         with self._counter_layouts.kept_if_written(), self.database.transaction() as connection:
             numbers = (None, None) if snapshot is None else self.numbers(snapshot, poll)
             if snapshot is not None and self._names.notice:
@@ -270,6 +294,7 @@ class Store:
                         checkpoint.write(connection, self.database, self._counter_layouts, poll_id, memory),
                     ),
                 )
+        self._written = poll_id
         return poll_id
 
     def _insert(self, connection: sqlite3.Connection, one: Unwritten) -> int:

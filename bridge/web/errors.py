@@ -7,6 +7,7 @@ import sqlite3
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
+from bridge.bridge import current_bridge
 from bridge.queries.targets import TargetError, with_hint
 from bridge.queries.timerange import TimeError
 from bridge.web import requestlog
@@ -87,6 +88,7 @@ def register(app: Flask) -> None:
 
     @app.errorhandler(sqlite3.Error)
     def no_history(error: sqlite3.Error) -> Response:
+        current_bridge().store.doubt()
         requestlog.explain(f"the history could not be read: {error}")
         return error_response(503, "the recorded history cannot be read just now", "try again; see the bridge's log")
 

@@ -14,6 +14,7 @@ from bridge.queries import tables
 from bridge.queries.answer import Ask, Request
 from bridge.queries.series import Steps
 from bridge.queries.targets import matcher, nearest
+from bridge.queries.trend import SPANS_SECONDS, Grid, Trends
 from bridge.queries.view import View
 from bridge.web import board, formats, page, provider_page, requestlog, rows, status_page, text
 from bridge.web.errors import HINTS, ApiError
@@ -78,21 +79,35 @@ def static_file(name: str) -> Response:
 
 
 def _fleet_page() -> Response:
+    """The status page; a history that cannot be read costs it the lines and the last changes alone."""
+    frame = _frame(current_bridge().view())
+    view = frame.view
+    try:
+        trends, events = _trends(view), _recent_events(view)
+    except sqlite3.Error as error:
+        _history_not_read(error)
+        trends, events = Trends(Grid(SPANS_SECONDS[0], view.now)), []
+    return _html(status_page.fleet_page(frame, trends, events))
+
+
+def _trends(view: View) -> Trends:
     bridge = current_bridge()
-    frame = _frame(bridge.view())
-    trends = bridge.trends.trends(bridge.store, frame.view)
-    return _html(status_page.fleet_page(frame, trends, _recent_events(frame.view)))
+    return bridge.trends.trends(bridge.store, view)
+
+
+def _history_not_read(error: sqlite3.Error) -> None:
+    current_bridge().store.doubt()
+    requestlog.explain(f"the history could not be read: {error}")
 
 
 def _spell_lines(view: View) -> list[str]:
     """Blip or regression; a history that cannot be read costs the board this answer alone."""
     if view.snapshot is None:
         return []
-    bridge = current_bridge()
     try:
-        return status_page.spell_lines(view, bridge.trends.trends(bridge.store, view))
+        return status_page.spell_lines(view, _trends(view))
     except sqlite3.Error as error:
-        requestlog.explain(f"the history could not be read: {error}")
+        _history_not_read(error)
         return ["not known: the recorded history cannot be read just now"]
 
 
