@@ -35,6 +35,10 @@ from bridge.settings import ConfigurationError  # noqa: E402
 from bridge.web import errors, worker_files  # noqa: E402
 from bridge.web.text import printable  # noqa: E402
 
+# Held by all processes that are forked from this one, and so until the last of them has ended, however that was.
+_metrics_held = worker_files.hold(_metrics_dir)
+worker_files.remove_left_behind(_metrics_dir.parent, _own_prefix)
+
 ARRIVAL_SECONDS = 5.0
 """A request that has not arrived in full by then is given up."""
 ANSWER_SECONDS = 30.0

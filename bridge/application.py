@@ -57,7 +57,7 @@ def create_app(settings: Settings, *, clock: Callable[[], Reading] = clock.read)
     app.url_map.merge_slashes = False
     app.url_map.converters["name"] = NameConverter
     app.extensions["bridge"] = Bridge(
-        settings, store, clock, AnswerCache(observe=metrics.lookup), metrics, remote=_remote_history(settings)
+        settings, store, clock, AnswerCache(observe=metrics.lookup), metrics, remote=_remote_history(settings, clock)
     )
     credentials = auth.Credentials(settings)
     compression.register(app)
@@ -71,7 +71,12 @@ def create_app(settings: Settings, *, clock: Callable[[], Reading] = clock.read)
     return app
 
 
-def _remote_history(settings: Settings) -> RemoteHistory | None:
+def _remote_history(settings: Settings, clock: Callable[[], Reading]) -> RemoteHistory | None:
     if settings.history_url is None:
         return None
-    return RemoteHistory(settings.history_url, tenant=settings.history_tenant, token=settings.history_token)
+    return RemoteHistory(
+        settings.history_url,
+        tenant=settings.history_tenant,
+        token=settings.history_token,
+        clock=lambda: clock().wall,
+    )

@@ -91,8 +91,8 @@ class Database:
             raise sqlite3.DatabaseError(f"{self.path} is gone, or another file stands in its place")
         try:
             with closing(self._connect()) as connection:
-                if missing := schema.missing(connection):
-                    raise sqlite3.DatabaseError(f"there is no {', '.join(missing)}")
+                if wrong := [*schema.missing(connection), *schema.odd(connection)]:
+                    raise sqlite3.DatabaseError(f"not there, or not as it should be: {', '.join(wrong)}")
                 newest = connection.execute("SELECT l.poll FROM latest l JOIN polls p ON p.id = l.poll").fetchone()
                 if poll and (newest is None or newest[0] < poll):
                     raise sqlite3.DatabaseError(f"poll {poll} was written down, and is not there")
@@ -172,9 +172,9 @@ class Database:
             self._opened = self._found()
             if overwritten:
                 self.note(0, overwritten)
-        except sqlite3.OperationalError:
-            raise
         except (sqlite3.DatabaseError, ValueError, KeyError) as error:
+            if isinstance(error, sqlite3.OperationalError) and not _is_of_schema(error):
+                raise
             self._salvage(str(error))
 
     def _was_emptied(self) -> bool:
@@ -234,6 +234,8 @@ class Database:
             self.note(0, f"indexes were damaged and made anew ({found})")
         if missing := schema.missing(connection):
             raise sqlite3.DatabaseError(f"there is no {', '.join(missing)}")
+        if odd := schema.restore(connection):
+            self.note(0, f"not as this version makes them, and made anew or taken away: {', '.join(odd)}")
 
     def _salvage(self, why: str) -> None:
         """Take what can be read to a fresh file, and keep the damaged one under another name."""
@@ -391,6 +393,11 @@ def is_damage(error: sqlite3.Error) -> bool:
     if code & 0xFF == sqlite3.SQLITE_IOERR:
         return code in READING_FAILED
     return code & 0xFF not in WAITING_HELPS
+
+
+def _is_of_schema(error: sqlite3.Error) -> bool:
+    """True for an error of SQL that does not fit the file, as where its version says another schema than it has."""
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
 
 
 def _names_in(layout: codec.PollLayout) -> int:

@@ -98,11 +98,11 @@ class Names:
         )
         for layout_id, steady in rows.fetchall():
             try:
-                layout = database.layout(layout_id)
+                layout, at = database.layout(layout_id), float(steady)
             except codec.CORRUPT:  # polls of this layout are lost
                 continue
-            self._providers.know(layout.provider.names, float(steady))
-            self._models.know(layout.model.names, float(steady))
+            self._providers.know(layout.provider.names, at)
+            self._models.know(layout.model.names, at)
             if self._providers.full or self._models.full:
                 break
 

@@ -20,7 +20,7 @@ from bridge.queries.tables import Table
 from bridge.queries.targets import Matcher, Target, TargetError, parse
 from bridge.queries.timerange import TimeRange
 from bridge.queries.unknown import unknown
-from bridge.queries.view import View
+from bridge.queries.view import View, clock
 from bridge.queries.vocabulary import Vocabulary
 from bridge.queries.worst import worst
 
@@ -122,16 +122,19 @@ def _answer_one(
     ask: Ask, request: Request, vocabulary: Vocabulary, view: View, store: Store, recorded: Recorded | None
 ) -> Answer:
     notices = (*((view.trouble,) if view.trouble else ()), *request.notices)
+    of_events = (*notices, *known_since(recorded.known_since if recorded else None))
     if ask.annotation:
-        return Answer(ask, table=_annotations(ask, request, vocabulary, view, store), notices=notices)
+        return Answer(ask, table=_annotations(ask, request, vocabulary, view, store), notices=of_events)
     target = ask.choice.of(parse(ask.text, vocabulary.known))
     if target.worst is not None and target.metric in TABLES:
         raise TargetError(f"worst takes a metric, and {target.metric} is a table", "ask for the table as it is")
     if target.metric == EVERY_KIND:
-        return Answer(ask, table=_annotations(ask, request, vocabulary, view, store), notices=notices)
+        return Answer(ask, table=_annotations(ask, request, vocabulary, view, store), notices=of_events)
     filters = vocabulary.filters_on(labels_of(target.metric), request.filters)
     if target.metric in TABLES:
         table = _table(target, filters, request, view, store)
+        if target.metric == "transitions":
+            notices = of_events
         notices += unknown(target, request.filters, vocabulary, answered=bool(table.rows))
         if len(table.rows) > MAX_TABLE_ROWS:
             notices = (*notices, f"only the first {MAX_TABLE_ROWS} of {len(table.rows)} rows are shown")
@@ -150,6 +153,13 @@ def _answer_one(
     if not answered and absent and ask.ref_id is not None:
         answered = [SeriesAnswer(ask.text, NO_POINTS, wanted)]  # a panel shows notices of a series alone
     return Answer(ask, series=answered, notices=notices)
+
+
+def known_since(at: float | None) -> tuple[str, ...]:
+    """That events of a range begin at a time (epoch seconds), though its series go further back; nothing for None."""
+    if at is None:
+        return ()
+    return (f"events are known from {clock(at)} on; older ones are not in the remote history",)
 
 
 def _series(

@@ -81,9 +81,9 @@ def canonical(request: Request, view: View, recorded: Recorded | None) -> Hashab
 def keepable(answers: list[Answer], view: View, recorded: Recorded | None = None) -> bool:
     """True for an answer that is made of series alone and stays right until the next poll.
 
-    One that lacks what a remote history did not answer may be better the next time.
+    One that lacks what a remote history did not answer, or does not show yet, may be better the next time.
     """
-    if recorded is not None and recorded.troubles:
+    if recorded is not None and (recorded.troubles or not recorded.final):
         return False
     return not view.trouble and all(
         answer.table is None

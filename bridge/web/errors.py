@@ -62,7 +62,13 @@ def error_body(status: int, message: str, hint: str) -> bytes:
 
 
 def register(app: Flask) -> None:
-    """Map every exception to its answer."""
+    """Map every exception to its answer; what has no content has no type."""
+
+    @app.after_request
+    def untyped(response: Response) -> Response:
+        if request.method == "OPTIONS" and not response.content_length:
+            response.headers.pop("Content-Type", None)
+        return response
 
     @app.errorhandler(ApiError)
     def api_error(error: ApiError) -> Response:
