@@ -33,6 +33,10 @@ from bridge.server.worker import Worker  # noqa: E402
 from bridge.settings import ConfigurationError  # noqa: E402
 from bridge.web import worker_files  # noqa: E402
 
+# Held by all processes that are forked from this one, and so until the last of them has ended, however that was.
+_metrics_held = worker_files.hold(_metrics_dir)
+worker_files.remove_left_behind(_metrics_dir.parent, _own_prefix)
+
 
 class Logger(glogging.Logger):
     """Gunicorn's own log, as lines among the bridge's."""

@@ -66,7 +66,7 @@ def create_app(settings: Settings, *, clock: Callable[[], Reading] = clock.read)
         clock,
         AnswerCache(admission=admission, observe=metrics.lookup),
         metrics,
-        remote=_remote_history(settings),
+        remote=_remote_history(settings, clock),
         admission=admission,
     )
     credentials = auth.Credentials(settings)
@@ -82,7 +82,12 @@ def create_app(settings: Settings, *, clock: Callable[[], Reading] = clock.read)
     return app
 
 
-def _remote_history(settings: Settings) -> RemoteHistory | None:
+def _remote_history(settings: Settings, clock: Callable[[], Reading]) -> RemoteHistory | None:
     if settings.history_url is None:
         return None
-    return RemoteHistory(settings.history_url, tenant=settings.history_tenant, token=settings.history_token)
+    return RemoteHistory(
+        settings.history_url,
+        tenant=settings.history_tenant,
+        token=settings.history_token,
+        clock=lambda: clock().wall,
+    )

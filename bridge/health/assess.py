@@ -12,6 +12,7 @@ from bridge.health.circuits import Arrived
 from bridge.health.memory import Memory
 from bridge.health.observed import observe
 from bridge.health.rounding import rounded
+from bridge.health.series_index import Ints
 from bridge.health.traffic import Arrivals, Traffic
 from bridge.health.windows import Rises
 from bridge.model import FAILURE_CLASSES, Circuit, CircuitState, Event, Key, Moment, Signals, Snapshot, Verdict
@@ -21,6 +22,9 @@ STEPPING_SIGNALS = ("requests", "successes", *FAILURE_CLASSES.values(), "rejecte
 """Counters whose steps from poll to poll matter; histograms are only looked at over windows."""
 CLOCK_TOLD_SECONDS = 3600.0
 """For so long it is told that the clock was set."""
+FALLEN_SHARE = 0.1
+"""So many of the counters that can be compared are lower than at the poll before: of one process they never are.
+Where one URL stands for several replicas some are higher, and some lower, each time another one answers."""
 OFTEN_FALLEN = 3
 """So many polls of a window with counters that fell are no single restart."""
 
@@ -46,7 +50,7 @@ def assess(memory: Memory, signals: Signals, moment: Moment, policy: Policy) -> 
         counters=signals.counters,
         window=window,
         recent=recent,
-        falls=_falls(memory, steady, window_seconds, fell=restarted("")),
+        falls=_falls(memory, steady, window_seconds, fell=_many_fell(rises, signals)),
         circuits=breakers.circuits,
         reported=breakers.reported,
         derivations=breakers.derivations,
@@ -96,10 +100,7 @@ def _restarts(rises: Rises, signals: Signals) -> Callable[[str], bool]:
     Where it has none, and for the empty name, all providers' counters say it. Counters that start again with each hour
     of the clock do not count.
     """
-    index = rises.index
-    series = [index.of_signal(one) for one in STEPPING_SIGNALS if one not in signals.hourly]
-    places = np.concatenate(series) if series else np.empty(0, dtype=np.int64)
-    places = places[(rises.before[places] > 0) & ~np.isnan(rises.amounts[places])]
+    index, places = rises.index, _comparable(rises, signals)
     fell, comparable = rises.resets[places], index.provider_of[places] if len(places) else places
     count = len(index.providers)
     total, lower = np.bincount(comparable, minlength=count), np.bincount(comparable[fell], minlength=count)
@@ -112,6 +113,18 @@ def _restarts(rises: Rises, signals: Signals) -> Callable[[str], bool]:
         return bool(2 * lower[place] > total[place])
 
     return restarted
+
+
+def _comparable(rises: Rises, signals: Signals) -> Ints:
+    """The places of counters of which it can be said whether they began again."""
+    series = [rises.index.of_signal(one) for one in STEPPING_SIGNALS if one not in signals.hourly]
+    places = np.concatenate(series) if series else np.empty(0, dtype=np.int64)
+    return places[(rises.before[places] > 0) & ~np.isnan(rises.amounts[places])]
+
+
+def _many_fell(rises: Rises, signals: Signals) -> bool:
+    places = _comparable(rises, signals)
+    return bool(len(places) and rises.resets[places].mean() >= FALLEN_SHARE)
 
 
 def _falls(memory: Memory, steady: float, seconds: float, *, fell: bool) -> tuple[float, ...]:

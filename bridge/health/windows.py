@@ -18,9 +18,9 @@ from bridge.health.increase import EDGE_INTERVALS, extrapolated, walked
 from bridge.health.series_index import NOTHING, Ints, SeriesIndex
 from bridge.model import FAILURE_CLASSES, CounterId, Counters, Floats
 
-MAX_SERIES = 20_000
-MAX_VALUES = 5_000_000
-"""What a window keeps of series that are gone: no more than this many series and values (40 MB) with the present ones,
+MAX_SERIES = 5_000
+MAX_VALUES = 1_000_000
+"""What a window keeps of series that are gone: no more than this many series and values (8 MB) with the present ones,
 but always a tenth as many as are present.
 
 The present ones are always kept, so only a gateway that names its series anew again and again ever meets this.

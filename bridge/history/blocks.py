@@ -25,7 +25,7 @@ from bridge.history.segment import AT, AXIS, PollRow, Segment
 
 BLOCK_POLLS = 240
 CACHE_BYTES = 32 * 2**20
-SEALED = "(SELECT coalesce(max(last_poll), 0) FROM blocks)"
+SEALED = f"(SELECT coalesce(max(last_poll), 0) FROM blocks WHERE NOT ({mending.ODD_BLOCK}))"
 UNSEALED = f"id > {SEALED} AND outcome != 'lost'"
 
 
@@ -159,7 +159,9 @@ class History:
         connection.execute("BEGIN")
         try:
             cutoffs: dict[int, float] = dict(connection.execute("SELECT id, cutoff FROM epochs").fetchall())
-            query = "SELECT id, start, end, epoch, layout, polls FROM blocks ORDER BY id"
+            query = (
+                f"SELECT id, start, end, epoch, layout, polls FROM blocks WHERE NOT ({mending.ODD_BLOCK}) ORDER BY id"
+            )
             blocks = [_Block(*row) for row in connection.execute(query)]
             first, sealed = connection.execute(f"SELECT coalesce(min(id), 0), {SEALED} FROM polls").fetchone()
             kept = [row for row in known.rows if row.id > sealed and row.id >= first] if known else []

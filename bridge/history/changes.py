@@ -15,6 +15,9 @@ from pathlib import Path
 
 LOOK_SECONDS = 1.0
 _NUMBER = struct.Struct("=Q")
+_DOUBTS = _NUMBER.size
+"""Where the second number stands."""
+_SIZE = 2 * _NUMBER.size
 
 
 class Changes:
@@ -25,17 +28,31 @@ class Changes:
         try:
             self._memory = _shared(path)
         except OSError:
-            self._memory = mmap.mmap(-1, _NUMBER.size)
+            self._memory = mmap.mmap(-1, _SIZE)
         self._seen: int | None = None
         self._look_at = 0.0
 
     def count(self) -> None:
         """There is one more. For who has written to the log."""
-        _NUMBER.pack_into(self._memory, 0, _NUMBER.unpack_from(self._memory)[0] + 1)
+        _NUMBER.pack_into(self._memory, 0, self.number() + 1)
+
+    def number(self) -> int:
+        """The count as it is."""
+        number: int = _NUMBER.unpack_from(self._memory)[0]
+        return number
+
+    def doubt(self) -> None:
+        """Something in the log could not be read. For readers: whoever writes looks into it."""
+        _NUMBER.pack_into(self._memory, _DOUBTS, self.doubts() + 1)
+
+    def doubts(self) -> int:
+        """How often that was."""
+        number: int = _NUMBER.unpack_from(self._memory, _DOUBTS)[0]
+        return number
 
     def look(self) -> int | None:
         """A number to give to ``seen`` once the log was read; None while there is nothing new to read."""
-        number: int = _NUMBER.unpack_from(self._memory)[0]
+        number = self.number()
         return None if number == self._seen and time.monotonic() < self._look_at else number
 
     def seen(self, number: int) -> None:
@@ -46,8 +63,8 @@ class Changes:
 def _shared(path: Path) -> mmap.mmap:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        if os.fstat(descriptor).st_size < _NUMBER.size:
-            os.pwrite(descriptor, _NUMBER.pack(0), 0)  # written, so that it has its place also when the disk is full
-        return mmap.mmap(descriptor, _NUMBER.size)
+        if (size := os.fstat(descriptor).st_size) < _SIZE:
+            os.pwrite(descriptor, bytes(_SIZE - size), size)  # written, so that it has its place when the disk is full
+        return mmap.mmap(descriptor, _SIZE)
     finally:
         os.close(descriptor)

@@ -58,6 +58,11 @@ class Columns:
     """How long each poll took."""
     _parts: tuple[Part, ...]
 
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """All who were there in any poll of the range."""
+        return _names([part.segment.layout.provider for part in self._parts])
+
     def of_providers(self, metric: str, picks: Picks[str] = everyone) -> tuple[tuple[str, ...], Floats]:
         """Those picked of all who were there in any poll of the range, and their values, shape (times, providers).
 
@@ -82,9 +87,7 @@ class Columns:
         self, metric: str, levels: Sequence[Level[Name]], picks: Picks[Name] = everyone
     ) -> tuple[tuple[Name, ...], Floats]:
         """One column of all parts, side by side by name, shape (times, names)."""
-        names = [level.names for level in levels]
-        alike = bool(names) and all(one == names[0] for one in names)
-        chosen = tuple(filter(picks, names[0] if alike else sorted(set().union(*names))))
+        chosen = tuple(filter(picks, _names(levels)))
         self._bound(len(chosen))
         place = {name: index for index, name in enumerate(chosen)}
         joint = np.full((len(self.times), len(chosen)), np.nan, order="F")  # as blocks store it, and series are read
@@ -106,6 +109,13 @@ class Columns:
     def _bound(self, names: int) -> None:
         if len(self.times) * names > MOST_VALUES:
             raise TooManyValuesError(f"{names} series of {len(self.times)} polls are too many for one answer")
+
+
+def _names(levels: Sequence[Level[Name]]) -> tuple[Name, ...]:
+    """The names of all levels, in order."""
+    names = [level.names for level in levels]
+    alike = bool(names) and all(one == names[0] for one in names)
+    return names[0] if alike else tuple(sorted(set().union(*names)))
 
 
 def join(parts: Sequence[Part]) -> Columns:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -17,14 +17,37 @@ from bridge.history.codec import PollLayout
 from bridge.history.database import Database
 from bridge.history.numbers import CORRUPT, Floats, decode, encode, unpack
 
-ODD_POLL = (
-    "typeof(at) NOT IN ('real', 'integer') OR typeof(interval) NOT IN ('real', 'integer')"
-    " OR typeof(seconds) NOT IN ('real', 'integer') OR typeof(outcome) != 'text' OR typeof(message) != 'text'"
-    " OR typeof(epoch) != 'integer' OR typeof(steady) NOT IN ('real', 'integer', 'null')"
+
+def _odd(*, times: Sequence[str] = (), texts: Sequence[str] = (), numbers: Sequence[str] = ()) -> str:
+    """SQL that is true of a row in which one of these is none; texts and noise are greater than any number there."""
+    return " OR ".join(
+        [f"coalesce({name} NOT BETWEEN -1e11 AND 1e11, 0)" for name in times]
+        + [f"typeof({name}) != 'text'" for name in texts]
+        + [
+            f"(typeof({name}) NOT IN ('integer', 'null') OR coalesce({name} NOT BETWEEN 0 AND {LARGEST}, 0))"
+            for name in numbers
+        ]
+    )
+
+
+LARGEST = 2**53
+"""Numbers of rows are smaller by far: after the largest that SQLite has nothing can be written any more."""
+ODD_POLL = "at < 0 OR " + _odd(
+    times=("at", "interval", "seconds", "steady"), texts=("outcome", "message"), numbers=("id", "epoch")
 )
-ODD_EVENT = "typeof(at) NOT IN ('real', 'integer') OR typeof(epoch) != 'integer' OR " + " OR ".join(
-    f"typeof({name}) != 'text'" for name in ("kind", "provider", "model", "before", "after", "reason")
+ODD_EVENT = _odd(
+    times=("at", "steady"),
+    texts=("kind", "provider", "model", "before", "after", "reason"),
+    numbers=("id", "epoch"),
 )
+ODD_EPOCH = "typeof(cutoff) != 'real' OR typeof(shift) != 'real' OR " + _odd(
+    times=("first_at", "first_steady", "shift", "steady"), numbers=("id",)
+)
+ODD_BLOCK = (
+    "start > end OR coalesce(polls < 1 OR polls > 1e5, 0) OR coalesce(first_poll > last_poll, 0) OR last_poll < 1 OR "
+    + _odd(times=("start", "end", "steady"), numbers=("id", "epoch", "polls", "first_poll", "last_poll", "layout"))
+)
+"""What no row of these was written as; NULL is for others to judge."""
 
 FIRST_POLL = "coalesce(first_poll, last_poll + 1 - coalesce(polls, 240))"
 """Of a block. Those of schema 1 have 240 polls, and do not say so."""
@@ -37,11 +60,13 @@ def tidy(database: Database) -> int:
     """
     with database.transaction() as connection:
         _drop_layouts(connection)
+        _drop_odd(connection)
         events = connection.execute(f"DELETE FROM events WHERE {ODD_EVENT}").rowcount
-        connection.execute("DELETE FROM epochs WHERE typeof(cutoff) != 'real' OR typeof(shift) != 'real'")
+        connection.execute(f"DELETE FROM epochs WHERE {ODD_EPOCH}")
         lost = _mark_missing(connection) + _mark_unreadable(database, connection)
         connection.execute("DELETE FROM fresh WHERE poll NOT IN (SELECT id FROM polls WHERE outcome = 'ok')")
         _restore_epochs(connection)
+        database.date(connection)
     if events:
         database.note(0, f"{events} events could not be read")
     if lost:
@@ -82,7 +107,8 @@ def _mark_missing(connection: sqlite3.Connection) -> int:
 def _mark_unreadable(database: Database, connection: sqlite3.Connection) -> int:
     """Polls whose row, or whose numbers, are noise, or that have none."""
     newer = "id > (SELECT coalesce(max(last_poll), 0) FROM blocks) AND outcome != 'lost'"
-    odd = {id_ for (id_,) in connection.execute(f"SELECT id FROM polls WHERE {newer} AND ({ODD_POLL})")}
+    not_good = "(outcome != 'ok' AND id IN (SELECT poll FROM fresh))"
+    odd = {id_ for (id_,) in connection.execute(f"SELECT id FROM polls WHERE {newer} AND ({ODD_POLL} OR {not_good})")}
     rows = connection.execute(
         f"SELECT id, layout, numbers FROM polls LEFT JOIN fresh ON poll = id WHERE outcome = 'ok' AND {newer}"
     )
@@ -146,12 +172,26 @@ def _drop_layouts(connection: sqlite3.Connection) -> None:
     connection.executemany("DELETE FROM layouts WHERE id = ?", broken)
 
 
+def _drop_odd(connection: sqlite3.Connection) -> None:
+    """Rows whose numbers are none: after them none could be given any more. What they held is missed afterwards."""
+    connection.execute(f"DELETE FROM blocks WHERE {ODD_BLOCK}")
+    connection.execute("DELETE FROM block_columns WHERE block NOT IN (SELECT id FROM blocks)")
+    for table in ("polls", "events", "layouts"):
+        connection.execute(f"DELETE FROM {table} WHERE id NOT BETWEEN 0 AND {LARGEST}")
+    for table in ("polls", "events", "layouts", "blocks"):
+        connection.execute(
+            f"UPDATE sqlite_sequence SET seq = (SELECT coalesce(max(id), 0) FROM {table})"
+            f" WHERE name = ? AND (typeof(seq) != 'integer' OR seq NOT BETWEEN 0 AND {LARGEST})",
+            (table,),
+        )
+
+
 def _restore_epochs(connection: sqlite3.Connection) -> None:
     """Epochs that are not there any more, from their polls; those that are there decide which of these count."""
     connection.execute(
         "INSERT OR IGNORE INTO epochs SELECT epoch, min(at), min(coalesce(steady, at)),"
         " max(at) - max(coalesce(steady, at)), max(coalesce(steady, at)), 9e999 FROM polls"
-        " WHERE outcome != 'lost' GROUP BY epoch"
+        f" WHERE outcome != 'lost' AND NOT ({ODD_POLL}) GROUP BY epoch"
     )
 
 

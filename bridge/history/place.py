@@ -10,12 +10,13 @@ import os
 import sqlite3
 import stat
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
 
 from bridge.history import moving
-from bridge.history.database import Database
+from bridge.history.database import FILE, Database
 from bridge.history.spare import in_memory
 
 RETRY_SECONDS = 60.0
@@ -42,13 +43,16 @@ class Place:
 
         Raises OSError or sqlite3.OperationalError when there is no room in memory either.
         """
+        self.unusable = ""
         try:
-            return Database(self._data_dir)
+            database = Database(self._data_dir)
+            database.left = lambda: self._is_unreadable(database)
+            return database
         except UNUSABLE as error:
             self.unusable = f"DATA_DIR={self._data_dir} cannot be used, it is kept in memory meanwhile: {error}"
             self._next_try = time.monotonic() + RETRY_SECONDS
             log.error("history_in_memory", message=self.unusable)
-        database = Database(_own(in_memory(self._data_dir).with_suffix(".history")))
+        database = Database(_own(self._memory()))
         database.left = lambda: self._is_left(database)
         return database
 
@@ -81,6 +85,20 @@ class Place:
         if home is not None:
             home.close()
         return home is not None
+
+    def _is_unreadable(self, database: Database) -> bool:
+        """True when the file can no longer be read, and is written in memory by the process that polls."""
+        return self._memory_is_written() and not database.readable()
+
+    def _memory_is_written(self) -> bool:
+        newest = 0.0
+        for name in (FILE, f"{FILE}-wal"):
+            with suppress(OSError):
+                newest = max(newest, (self._memory() / name).stat().st_mtime)
+        return time.time() - newest < RETRY_SECONDS
+
+    def _memory(self) -> Path:
+        return in_memory(self._data_dir).with_suffix(".history")
 
     def _home(self) -> Database | None:
         """The file in its folder, if that is tried now, and can be used."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -29,7 +30,10 @@ MAX_BYTES = 8 * 2**20
 """Some 350,000 points, which take ten times as much memory while they are read."""
 BACK_OFF_SECONDS = 10.0
 KEPT_SECONDS = 60.0
-"""How long an answer is good for. The past changes only while samples still arrive late."""
+"""How long an answer is good for."""
+FINAL_SECONDS = 120.0
+"""What is older changes no more: samples are scraped, sent on and shown late (by VictoriaMetrics 30 s), and an answer
+that was kept before they came would have a hole where they are."""
 KEPT_BYTES = 16 * 2**20
 CONNECTIONS = 4
 MOST_WAITING = 32
@@ -55,6 +59,8 @@ class _Question:
 
     path: str
     arguments: tuple[tuple[str, str], ...]
+    end: float
+    """Up to when it asks, epoch seconds."""
 
 
 class _Line:
@@ -77,10 +83,13 @@ class RemoteHistory:
         timeout_seconds: float = TIMEOUT_SECONDS,
         max_bytes: int = MAX_BYTES,
         back_off_seconds: float = BACK_OFF_SECONDS,
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        """``clock`` gives epoch seconds: what is old enough to be final is kept."""
         self._api = f"{url}/api/v1/"
         self._token = token
         self._max_bytes = max_bytes
+        self._clock = clock
         self._back_off_seconds = back_off_seconds
         self._pool = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="remote-history")
         self._lines: LifoQueue[_Line] = LifoQueue()
@@ -114,7 +123,7 @@ class RemoteHistory:
         """
         # A millisecond more than needed, for sides that leave a range's first one out; it may bring one sample more.
         query = promql.samples(selector, end_ms - start_ms + 1)
-        question = _Question("query", (("query", query), ("time", _seconds(end_ms))))
+        question = _Question("query", (("query", query), ("time", _seconds(end_ms))), end_ms / 1000)
         return self._ask(question, limit_seconds)
 
     def worst(
@@ -125,13 +134,13 @@ class RemoteHistory:
         ``kind`` is a key of ``promql.WORST``. A value carries its step's end. Raises as ``samples`` does.
         """
         arguments = {"query": promql.worst(selector, kind, step), "start": start, "end": end, "step": step}
-        question = _Question("query_range", tuple((name, str(value)) for name, value in arguments.items()))
+        question = _Question("query_range", tuple((name, str(value)) for name, value in arguments.items()), end)
         return self._ask(question, limit_seconds)
 
     def label_sets(self, selector: Selector, start: int, end: int, *, limit_seconds: float) -> RemoteAnswer:
         """Which series there are from ``start`` to ``end`` (epoch seconds), without points. Raises as above."""
         arguments = (("match[]", str(selector)), ("start", str(start)), ("end", str(end)))
-        return self._ask(_Question("series", arguments), limit_seconds)
+        return self._ask(_Question("series", arguments, end), limit_seconds)
 
     def _ask(self, question: _Question, limit_seconds: float) -> RemoteAnswer:
         """The answer, from memory, from a request that is under way, or from a new one."""
@@ -172,7 +181,8 @@ class RemoteHistory:
                 answer = read_answer(body)
             with self._lock:
                 self._answered_at = time.monotonic()
-                if not answer.warnings and answer.nbytes <= KEPT_BYTES // 4:
+                final = question.end <= self._clock() - FINAL_SECONDS
+                if final and not answer.warnings and answer.nbytes <= KEPT_BYTES // 4:
                     self._kept[question] = answer
             return answer
         except _Unasked:

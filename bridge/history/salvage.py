@@ -10,8 +10,11 @@ from pathlib import Path
 from bridge.history import schema
 
 ROWS_AT_ONCE = 512
-MOST_FAILURES = 20_000
-"""Rows of one table that are tried in vain before the rest of it is given up."""
+MOST_FAILURES = 10_000
+"""Of one table that are tried in vain before the rest of it is given up: some 0.3 s."""
+MOST_FAILURES_OF_NOISE = 2_000
+"""The same before a single row was found. After as many, rows are tried some at a time."""
+ROWS_IN_A_RUN = 16
 MOST_ROWS = 10_000_000
 """How far rows are looked for where nothing says which number the last one has."""
 NEEDED = frozenset(
@@ -71,10 +74,15 @@ def _copy_table(old: sqlite3.Connection, new: sqlite3.Connection, table: str, co
     places = ", ".join("?" * (len(names) + len(absent)))
     added = tuple(value for _, value in absent)
     copied = 0
-    for rows in _read(old, table, names):
-        for row in rows:
-            with suppress(sqlite3.Error):  # noise where there should be a value
-                copied += new.execute(f"INSERT OR IGNORE INTO {table} ({into}) VALUES ({places})", row + added).rowcount
+    insert = f"INSERT OR IGNORE INTO {table} ({into}) VALUES ({places})"
+    for found in _read(old, table, names):
+        rows = [row + added for row in found]
+        try:
+            copied += new.executemany(insert, rows).rowcount
+        except sqlite3.Error:  # noise where there should be a value
+            for row in rows:
+                with suppress(sqlite3.Error):
+                    copied += new.execute(insert, row).rowcount
     new.commit()
     return copied
 
@@ -85,18 +93,19 @@ def _read(old: sqlite3.Connection, table: str, names: Sequence[str]) -> Iterator
     query = f"SELECT {', '.join(names)} FROM {table} WHERE {key} BETWEEN ? AND ?"
     last = _last(old, table, key)
     ranges = [(low, min(low + ROWS_AT_ONCE - 1, last)) for low in range(0, last + 1, ROWS_AT_ONCE)][::-1]
-    failures = 0
-    while ranges and failures < MOST_FAILURES:
+    failures, found = 0, False
+    while ranges and failures < (MOST_FAILURES if found else MOST_FAILURES_OF_NOISE):
         low, high = ranges.pop()
         rows: list[tuple[object, ...]] = []
         try:
             rows.extend(old.execute(query, (low, high)))
         except sqlite3.DatabaseError:
             failures += 1
-            if low < high:
+            if high - low >= (1 if failures < MOST_FAILURES_OF_NOISE else ROWS_IN_A_RUN):
                 middle = (low + high) // 2
                 ranges += [(middle + 1, high), (low, middle)]
                 continue
+        found = found or bool(rows)
         yield rows
 
 

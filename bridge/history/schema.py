@@ -82,3 +82,34 @@ def missing(connection: sqlite3.Connection) -> list[str]:
         there = {name for name, *_ in columns(connection, table)}
         found += [f"{table}.{name}" for name, *_ in wanted if name not in there] if there else [f"table {table}"]
     return found
+
+
+@cache
+def _views() -> dict[str, str]:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(SCHEMA)
+        return dict(connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'view'").fetchall())
+
+
+def odd(connection: sqlite3.Connection) -> list[str]:
+    """Views that are missing or say something else than the schema's, and triggers, of which it has none."""
+    found = dict(connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'view'").fetchall())
+    triggers = connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall()
+    differ = [f"view {name}" for name, sql in _views().items() if _words(found.get(name)) != _words(sql)]
+    return differ + [f"trigger {name}" for (name,) in triggers]
+
+
+def restore(connection: sqlite3.Connection) -> list[str]:
+    """Make views anew, and take triggers away, where ``odd`` names any; these. Nothing that is recorded is lost."""
+    found = odd(connection)
+    for one in found:
+        kind, _, name = one.partition(" ")
+        quoted = name.replace('"', '""')
+        connection.execute(f'DROP {kind} IF EXISTS "{quoted}"')
+        if kind == "view":
+            connection.execute(_views()[name])
+    return found
+
+
+def _words(sql: str | None) -> list[str]:
+    return (sql or "").split()

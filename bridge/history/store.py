@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
@@ -24,6 +24,7 @@ from bridge.history.columns import GAP_INTERVALS, Columns
 from bridge.history.epochs import Epoch
 from bridge.history.latest import Latest
 from bridge.history.leavers import Leavers
+from bridge.history.names import Names
 from bridge.history.spare import Spare
 from bridge.model import Event, Incident, Key, Moment, Poll, Snapshot
 
@@ -56,21 +57,35 @@ class Store:
         Raises OSError or sqlite3.OperationalError when there is no room in memory either.
         """
         self._place = place.Place(data_dir)
+        self.spare = Spare(data_dir)
+        self._retention_seconds = retention_seconds
+        self._lock = threading.Lock()
+        self._names = Names(retention_seconds)
+        self._open()
+
+    def _open(self) -> None:
         self.database = self._place.open()
         self.history = History(self.database)
         self._leavers = Leavers(self.database)
         self._uptimes = uptime.UptimeReader(self.database)
-        self.spare = Spare(data_dir)
-        self._retention_seconds = retention_seconds
         self._cached: Latest | None = None
-        self._lock = threading.Lock()
-        self._pruning = retention.Pruning(self.database, retention_seconds)
+        self._pruning = retention.Pruning(self.database, self._retention_seconds)
         self._scrubbed: int | None = 0
+        self._written = 0
+        """The number of the last poll that was written down through this object."""
         self._counter_layouts = checkpoint.CounterLayouts()
         self.damage = self.database.damage
         """What was wrong with the file when it was opened, and what that cost; empty when nothing was."""
         if self.database.salvaged:
             self.damage += f": {mending.tidy(self.database)} polls lost"
+
+    def reopen(self) -> None:
+        """Open the file again after it was damaged or taken away while it was open. For the process that polls.
+
+        Raises as the constructor does.
+        """
+        self.database.close()
+        self._open()
 
     @property
     def path(self) -> Path:
@@ -113,8 +128,14 @@ class Store:
             return self._cached
 
     def state(self, now: float) -> Latest | None:
-        """The newest state at ``now``, also where the log could not be written."""
-        latest = self.latest()
+        """The newest state at ``now``, also where the log could not be written, or cannot be read."""
+        try:
+            latest = self.latest()
+        except sqlite3.Error as error:
+            self.doubt()
+            latest = self._cached
+            if latest is not None:
+                latest = replace(latest, unwritten=f"{self.path} cannot be read: {error}")
         if latest is not None and abs(now - latest.poll.at) <= GAP_INTERVALS * latest.poll.interval:
             return latest
         spared = self.spare.read()
@@ -122,6 +143,10 @@ class Store:
             return latest
         poll_id = latest.poll_id if latest is not None else 0
         return Latest(poll_id, spared.poll, spared.snapshot, spared.failing_since, spared.good_reading, spared.why)
+
+    def doubt(self) -> None:
+        """Something could not be read: the process that polls looks through the file."""
+        self.database.changes.doubt()
 
     def memory(self) -> Memory:
         """What the next poll needs to go on where the last one stood; an empty memory for an empty log.
@@ -132,6 +157,7 @@ class Store:
             mending.tidy(self.database)
         except sqlite3.OperationalError as error:  # a full disk, for one: what is damaged is left out all the same
             log.warning("history_not_mended", message=f"what is damaged could not be taken out: {error}")
+        self._names.read(self.database)
         try:
             return checkpoint.read(self.database)
         except codec.CORRUPT:
@@ -234,6 +260,10 @@ class Store:
 
     # Writing
 
+    def numbers(self, snapshot: Snapshot, poll: Poll) -> tuple[PollLayout, Floats]:
+        """What is to be recorded of a good poll; of more names than the history may know, some are left out."""
+        return self._names.admit(*codec.poll_numbers(snapshot), poll.steady)
+
     def append(
         self,
         poll: Poll,
@@ -247,15 +277,19 @@ class Store:
         """Write one poll down, whole or not at all; its number. A good one comes with its snapshot and memory.
 
         ``earlier`` are polls that could not be written in their time, oldest first. Raises sqlite3.Error when it is not
-        possible now either (a full disk, for one).
+        possible now either (a full disk, for one), or where what was written before cannot be read any more.
         """
+        self.database.check(self._written)
         with self._counter_layouts.kept_if_written(), self.database.transaction() as connection:
-            layout, numbers = (None, None) if snapshot is None else codec.poll_numbers(snapshot)
+            layout, numbers = (None, None) if snapshot is None else self.numbers(snapshot, poll)
+            if snapshot is not None and self._names.notice:
+                snapshot = replace(snapshot, notices=(*snapshot.notices, self._names.notice))
             of_poll: dict[float, list[Event]] = {one.poll.at: [] for one in earlier}
             own = of_poll[poll.at] = []
-            for event in events:
+            for event in filter(self._names.knows, events):
                 of_poll.get(event.at, own).append(event)
-            for one in (*earlier, Unwritten(poll, layout, numbers, memory.watch if memory else None)):
+            watch = None if memory is None else self._names.known_of(memory.watch)
+            for one in (*earlier, Unwritten(poll, layout, numbers, watch)):
                 poll_id = self._insert(connection, one)
                 if one.watch is not None:
                     incidents.write(connection, one.poll, one.watch)
@@ -284,6 +318,7 @@ class Store:
                         checkpoint.write(connection, self.database, self._counter_layouts, poll_id, memory),
                     ),
                 )
+        self._written = poll_id
         return poll_id
 
     def _insert(self, connection: sqlite3.Connection, one: Unwritten) -> int:

@@ -6,6 +6,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 import structlog
@@ -15,7 +16,7 @@ from bridge.gateway.errors import GatewayError
 from bridge.gateway.source import GatewaySource
 from bridge.health.assess import assess
 from bridge.health.memory import Memory
-from bridge.history import codec
+from bridge.history.database import is_damage
 from bridge.history.spare import Spared
 from bridge.history.store import Store, Unwritten
 from bridge.model import Event, Moment, Poll, Reading, Signals, Snapshot
@@ -56,8 +57,6 @@ class Poller:
         """The last poll's place in time."""
         self._events: list[Event] = []
         self._unwritten: list[Unwritten] = []
-        self._damage: sqlite3.DatabaseError | None = None
-        """What is wrong with the log's file, where waiting does not help."""
         self._recorded = 0
         """The number of the last poll that stands in the log."""
         self._sources: Mapping[str, tuple[str, str]] | None = None
@@ -75,8 +74,6 @@ class Poller:
             began, now = time.monotonic(), self._clock()
             lead.begins(now, self._store.path.name, self._recorded)
             self.poll_once(now)
-            if self._damage is not None:
-                raise self._damage  # whoever begins anew sets the file aside
             if began - due > self._interval / 2:
                 due = began  # the process, or the machine, stood still: the next poll is not due at once
             due = max(due + self._interval, time.monotonic())
@@ -186,17 +183,8 @@ class Poller:
             waiting = waiting[lost:]
         self._events = waiting
         try:
-            self._recorded = self._store.append(
-                poll,
-                failing_since=self._failing_since,
-                events=self._events,
-                snapshot=snapshot,
-                memory=None if snapshot is None else self._memory,
-                earlier=self._unwritten,
-            )
+            self._write(poll, snapshot)
         except sqlite3.Error as error:
-            if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
-                self._damage = error
             self._spare(poll, snapshot, error)
         else:
             if self._unwritten:
@@ -206,17 +194,47 @@ class Poller:
             self._maintain(Moment(poll.at, poll.steady))
         self._say(poll, snapshot)
 
+    def _write(self, poll: Poll, snapshot: Snapshot | None) -> None:
+        """Write the poll down: where the file is damaged in one that is opened anew, so that no poll is lost by it."""
+        try:
+            self._append(poll, snapshot)
+        except sqlite3.Error as error:
+            if not is_damage(error):
+                raise
+            self._reopen(error)
+            self._append(poll, snapshot)
+
+    def _append(self, poll: Poll, snapshot: Snapshot | None) -> None:
+        self._recorded = self._store.append(
+            poll,
+            failing_since=self._failing_since,
+            events=self._events,
+            snapshot=snapshot,
+            memory=None if snapshot is None else self._memory,
+            earlier=self._unwritten,
+        )
+
+    def _reopen(self, error: sqlite3.Error) -> None:
+        log.error("history_damaged", message=f"the history is opened anew: {error}", path=str(self._store.path))
+        try:
+            self._store.reopen()
+        except OSError as failed:
+            raise sqlite3.OperationalError(str(failed)) from failed
+
     def _maintain(self, now: Moment) -> None:
         try:
             self._store.maintain(now)
         except sqlite3.Error as error:
             log.error("log_not_maintained", message=f"old history could not be removed: {error}")
+            if is_damage(error):
+                with suppress(sqlite3.Error):  # the next poll meets it as well
+                    self._reopen(error)
 
     def _spare(self, poll: Poll, snapshot: Snapshot | None, error: sqlite3.Error) -> None:
         """Keep a poll in memory, and let the workers know of it in another way."""
         path = str(self._store.path)
         log.error("log_not_written", message=f"the history could not be written: {error}", path=path)
-        layout, numbers = (None, None) if snapshot is None else codec.poll_numbers(snapshot)
+        layout, numbers = (None, None) if snapshot is None else self._store.numbers(snapshot, poll)
         if self._unwritten and layout == self._unwritten[-1].layout:
             layout = self._unwritten[-1].layout  # with thousands of models it takes more room than the numbers
         watch = None if snapshot is None else self._memory.watch

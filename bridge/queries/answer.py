@@ -132,6 +132,11 @@ class _Sources:
     recorded: Recorded | None
     budget: Budget
 
+    @property
+    def known_since(self) -> Sequence[str]:
+        """Since when events are known, where series go further back."""
+        return known_since(self.recorded.known_since if self.recorded else None)
+
     @cached_property
     def transitions(self) -> tuple[Sequence[Event], Sequence[str]]:
         """The events of the range, oldest first, and what there is to say where these are not all."""
@@ -140,7 +145,7 @@ class _Sources:
         self.budget.begin()
         start = self.store.events_reach(span.start, span.end, most)
         notices = (f"only the newest {most:,} events are looked at, since {clock(start)}: ask for a shorter range",)
-        return self.store.events(start, span.end), notices[: start > span.start]
+        return self.store.events(start, span.end), (*notices[: start > span.start], *self.known_since)
 
 
 def _answer_one(ask: Ask, sources: _Sources) -> Answer:
@@ -176,6 +181,13 @@ def _series_answer(ask: Ask, target: Target, filters: Sequence[Matcher], sources
     if not answered and absent and ask.ref_id is not None:
         answered = [SeriesAnswer(ask.text, NO_POINTS, wanted)]  # a panel shows notices of a series alone
     return Answer(ask, series=answered, notices=notices, passing=bool(absent))
+
+
+def known_since(at: float | None) -> tuple[str, ...]:
+    """That events of a range begin at a time (epoch seconds), though its series go further back; nothing for None."""
+    if at is None:
+        return ()
+    return (f"events are known from {clock(at)} on; older ones are not in the remote history",)
 
 
 def _series(
@@ -219,7 +231,8 @@ def _annotations(ask: Ask, sources: _Sources) -> Answer:
         budget=sources.budget,
     )
     table = tables.of_annotations(found, tooltips=ask.annotation or not ask.as_table)
-    return _with_rows(Answer(ask, table=table, notices=request.notices), sources.budget)
+    notices = (*request.notices, *sources.known_since)
+    return _with_rows(Answer(ask, table=table, notices=notices), sources.budget)
 
 
 def _table(target: Target, filters: Sequence[Matcher], sources: _Sources) -> tuple[Table, Sequence[str]]:

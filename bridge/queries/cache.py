@@ -156,9 +156,9 @@ def holds_until(view: View, recorded: Recorded | None) -> float:
 def keepable(answers: list[Answer], recorded: Recorded | None = None) -> bool:
     """True for an answer that is made of series alone and stays right as long as its key.
 
-    One that lacks what a remote history did not answer may be better the next time.
+    One that lacks what a remote history did not answer, or does not show yet, may be better the next time.
     """
-    if recorded is not None and recorded.troubles:
+    if recorded is not None and (recorded.troubles or not recorded.final):
         return False
     reaches_now = recorded is None or recorded.reaches_now
     return all(

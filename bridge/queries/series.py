@@ -12,7 +12,7 @@ import numpy as np
 from bridge.health.rounding import rounded, rounded_all
 from bridge.history.codec import Floats
 from bridge.history.columns import Columns, TooManyValuesError
-from bridge.history.remote import RemoteHistory
+from bridge.history.remote import FINAL_SECONDS, RemoteHistory
 from bridge.history.store import Store
 from bridge.model import Status
 from bridge.queries.budget import Budget
@@ -106,6 +106,16 @@ class Recorded:
     def troubles(self) -> Sequence[str]:
         """What the remote history did not answer so far, a line each."""
         return self._older.troubles if self._older else ()
+
+    @property
+    def known_since(self) -> float | None:
+        """When the embedded history begins, where others are asked for what is older; None where none are."""
+        return (self._older.end_ms + 1) / 1000 if self._older else None
+
+    @property
+    def final(self) -> bool:
+        """False while samples of the remote part may still arrive."""
+        return self._older is None or self._older.end_ms / 1000 <= self._view.now - FINAL_SECONDS
 
     @property
     def reaches_now(self) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 from bridge.history.codec import Floats
 from bridge.history.store import Store
 from bridge.queries.catalog import Metric, metric
+from bridge.queries.forms import one_of
 from bridge.queries.series import Recorded, Series, Steps
 from bridge.queries.targets import Matcher, parse
 from bridge.queries.timerange import TimeRange
@@ -20,6 +21,8 @@ from bridge.queries.view import View
 STEPS = 96
 SPANS_SECONDS = (900.0, 3600.0, 6 * 3600.0, 86_400.0)
 """A trend covers the shortest of these that holds the whole history, and the longest where none does."""
+MOST_VALUES = 8_000_000
+"""Polls times providers that trends are made of: of more, the next shorter span, and then who is present first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,24 @@ def _line(series: Series, grid: Grid, wanted: Metric) -> Line:
 
 
 def _trends(store: Store, view: View, grid: Grid) -> Trends:
-    return Trends(grid, _lines(_recorded(store, view, grid), grid, "provider_health_score"))
+    recorded, providers = _over(store, view, grid)
+    while len(recorded.columns.times) * len(providers) > MOST_VALUES and grid.span_seconds > SPANS_SECONDS[0]:
+        grid = Grid(max(span for span in SPANS_SECONDS if span < grid.span_seconds), grid.now)
+        recorded, providers = _over(store, view, grid)
+    most = MOST_VALUES // max(1, len(recorded.columns.times))
+    filters: tuple[Matcher, ...] = ()
+    if len(providers) > most:
+        present = [verdict.provider for verdict in view.verdicts()]
+        providers = tuple(dict.fromkeys((*present, *providers)))[:most]
+        filters = (Matcher("provider", *one_of("=", providers)),)
+    lines = _lines(recorded, grid, "provider_health_score", filters)
+    return Trends(grid, lines)
+
+
+def _over(store: Store, view: View, grid: Grid) -> tuple[Recorded, tuple[str, ...]]:
+    """The history over a grid, and who is in it."""
+    recorded = _recorded(store, view, grid)
+    return recorded, recorded.columns.providers
 
 
 def _span_seconds(store: Store, view: View) -> float:

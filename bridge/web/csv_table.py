@@ -16,11 +16,19 @@ _FORMULA = re.compile(
     r"|[ \x00\u200b\ufeff\"']*[\t\r\n]"
 )
 """Blanks, quotes and what cannot be seen are skipped by some spreadsheets before they look for a formula."""
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+"""What a terminal takes for a command, but for tabs and line ends, which are quoted."""
 _QUOTED = re.compile(r"[\",\r\n;\t]|\A\s|\s\Z")
+
+
+def visible(text: str) -> str:
+    """A text with control characters as escapes that are seen, as a CSV is read in terminals too."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def text_cell(text: str) -> str:
     """A text as a cell."""
+    text = visible(text)
     if _FORMULA.match(text):
         text = "'" + text
     return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text

@@ -7,6 +7,7 @@ import sqlite3
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
+from bridge.bridge import current_bridge
 from bridge.queries.admission import BusyError
 from bridge.queries.budget import TooMuchError
 from bridge.queries.targets import TargetError, with_hint
@@ -75,7 +76,13 @@ def error_body(status: int, message: str, hint: str) -> bytes:
 
 
 def register(app: Flask) -> None:
-    """Map every exception to its answer."""
+    """Map every exception to its answer; what has no content has no type."""
+
+    @app.after_request
+    def untyped(response: Response) -> Response:
+        if request.method == "OPTIONS" and not response.content_length:
+            response.headers.pop("Content-Type", None)
+        return response
 
     @app.errorhandler(ApiError)
     def api_error(error: ApiError) -> Response:
@@ -111,6 +118,7 @@ def register(app: Flask) -> None:
 
     @app.errorhandler(sqlite3.Error)
     def no_history(error: sqlite3.Error) -> Response:
+        current_bridge().store.doubt()
         requestlog.explain(f"the history could not be read: {error}")
         return error_response(503, "the recorded history cannot be read just now", "try again; see the bridge's log")
 

@@ -9,6 +9,7 @@ from flask import Blueprint, Response, request
 
 from bridge.bridge import current_bridge
 from bridge.queries.annotations import Annotation, annotate
+from bridge.queries.answer import known_since
 from bridge.queries.tables import milliseconds, of_annotations
 from bridge.queries.view import View
 from bridge.web import formats, requests, rows, text
@@ -24,7 +25,8 @@ def annotation_events() -> Response:
     view = current_bridge().view()
     asked = requests.annotation(requests.json_object(request), view.now)
     echo = orjson.Fragment(asked.echo)
-    return formats.listed([{"annotation": echo} | _event(one) for one in _found(asked, view)], current_budget())
+    events = [{"annotation": echo} | _event(one) for one in _found(asked, view)]
+    return _warned(formats.listed(events, current_budget()), asked, view)
 
 
 @blueprint.get("/annotations")
@@ -36,13 +38,24 @@ def annotations_by_url() -> Response:
     """
     wanted = rows.wanted_format(request)
     view = current_bridge().view()
-    found = _found(requests.annotation_by_url(request, view.now), view)
+    asked = requests.annotation_by_url(request, view.now)
+    found = _found(asked, view)
     if wanted == "json":
-        return formats.listed([_event(one) for one in found], current_budget())
-    if wanted == "text":
-        table = of_annotations(found, tooltips=False)
-        return formats.text_response(text.text_table(table, view.now, current_budget()))
-    return rows.of_table(wanted, of_annotations(found, tooltips=True), current_budget())
+        response = formats.listed([_event(one) for one in found], current_budget())
+    elif wanted == "text":
+        response = formats.text_response(
+            text.text_table(of_annotations(found, tooltips=False), view.now, current_budget())
+        )
+    else:
+        response = rows.of_table(wanted, of_annotations(found, tooltips=True), current_budget())
+    return _warned(response, asked, view)
+
+
+def _warned(response: Response, asked: requests.AnnotationRequest, view: View) -> Response:
+    """With a warning where older history is kept elsewhere, and the range begins before the one here does."""
+    bridge = current_bridge()
+    first = bridge.store.first_at(view.now) if bridge.remote is not None else None
+    return formats.with_warning(response, known_since(first if first and asked.span.start < first else None))
 
 
 def _found(asked: requests.AnnotationRequest, view: View) -> list[Annotation]:

@@ -16,6 +16,7 @@ from bridge.queries.answer import Ask, Request
 from bridge.queries.series import Steps
 from bridge.queries.targets import Matcher, matcher, nearest
 from bridge.queries.timerange import TimeRange
+from bridge.queries.trend import SPANS_SECONDS, Grid, Trends
 from bridge.queries.view import View
 from bridge.web import (
     accept,
@@ -110,10 +111,25 @@ def static_file(name: str) -> Response:
 
 
 def _fleet_page() -> Response:
+    """The status page; a history that cannot be read costs it the lines and the last changes alone."""
+    frame = _frame(current_bridge().view())
+    view = frame.view
+    try:
+        trends, incidents, events = _trends(view), _last_incidents(view), _recent_events(view)
+    except sqlite3.Error as error:
+        _history_not_read(error)
+        trends, incidents, events = Trends(Grid(SPANS_SECONDS[0], view.now)), [], []
+    return _page(status_page.fleet_page(frame, trends, incidents, events))
+
+
+def _trends(view: View) -> Trends:
     bridge = current_bridge()
-    frame = _frame(bridge.view())
-    trends = bridge.trends.trends(bridge.store, frame.view)
-    return _page(status_page.fleet_page(frame, trends, _last_incidents(frame.view), _recent_events(frame.view)))
+    return bridge.trends.trends(bridge.store, view)
+
+
+def _history_not_read(error: sqlite3.Error) -> None:
+    current_bridge().store.doubt()
+    requestlog.explain(f"the history could not be read: {error}")
 
 
 def _last_incidents(view: View) -> list[Incident]:
@@ -128,7 +144,7 @@ def _incident_lines(view: View) -> list[str]:
     try:
         return board.incident_lines(view, _last_incidents(view))
     except sqlite3.Error as error:
-        requestlog.explain(f"the history could not be read: {error}")
+        _history_not_read(error)
         return ["not known: the recorded history cannot be read just now"]
 
 

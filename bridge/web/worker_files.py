@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 from collections import defaultdict
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -23,6 +24,8 @@ KINDS = ("counter", "histogram")
 """What there are files of: ``counter_<pid>.db``."""
 ENDED = "ended"
 """Stands for the pid in the name of the file of all workers that have ended."""
+OWNER = "owner"
+"""The file whose lock the service holds."""
 RESERVED_BYTES = 256 * 1024
 """Room that a file has from the beginning: it is mapped, and to find its disk full then would kill the process."""
 
@@ -49,6 +52,28 @@ class WorkerFiles(NamedTuple):
             return generate_latest(self.registry)
         with _locked(self.folder, fcntl.LOCK_SH):
             return generate_latest(self.registry)
+
+
+def hold(folder: Path) -> int:
+    """Keep others from taking the directory for one that was left behind, until every process of the service ended.
+
+    The descriptor is to stay open. Raises OSError.
+    """
+    owner = os.open(folder / OWNER, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(owner, fcntl.LOCK_SH)
+    return owner
+
+
+def remove_left_behind(parent: Path, prefix: str) -> None:
+    """Take away directories of services that were killed: theirs is what is held by no process any more."""
+    for folder in parent.glob(f"{prefix}*"):
+        with suppress(OSError):  # another user's, or just being made
+            owner = os.open(folder / OWNER, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(owner)
 
 
 def ended(folder: Path) -> set[int]:

@@ -122,3 +122,12 @@ def test_a_value_that_is_not_known_in_one_poll_is_no_reset() -> None:
         bridge.poll(replace(says(requests={"groq": 0}), counters=Counters.of({counter: value})))
     [step] = bridge.memory.recent.steps[-1:]
     assert step.successes[bridge.memory.recent.index.place_of_key[Key("groq")]] == 5.0
+
+
+def test_replicas_of_which_each_counts_some_series_higher_are_told_of() -> None:
+    bridge = Bridge()
+    for n in range(12):
+        there, here = (1000.0, 10.0) if n % 2 else (10.0, 1000.0)
+        failures = {"groq": 0, "xai": 0}
+        bridge.poll(says(requests={"groq": there + n, "xai": here + n, "mistral": here}, failures=failures))
+    assert any("several replicas" in notice for notice in bridge.snapshot.notices)

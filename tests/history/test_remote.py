@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from bridge.history import promql
 from bridge.history.promql import Selector
-from bridge.history.remote import CONNECTIONS, RemoteHistory
+from bridge.history.remote import CONNECTIONS, FINAL_SECONDS, RemoteHistory
 from bridge.history.remote_answer import MAX_SERIES, RemoteAnswer, RemoteHistoryError, read_answer
 from tests.gateway.hostile import (
     Answer,
@@ -37,6 +37,8 @@ from tests.gateway.hostile import (
 from tests.history.api import Api, Asked, Reply, body, matrix, serving, success
 
 T0_MS = 1_800_000_000_000
+LATER = T0_MS / 1000 + 10 * FINAL_SECONDS
+"""When all that is asked for is old enough to be final."""
 SCORES = Selector("provider_health_score")
 OPENAI = {"__name__": "provider_health_score", "provider": "openai", "job": "bridge"}
 POINTS = [(1_800_000_000.123, "98.5"), (1_800_000_015.123, "97")]
@@ -50,7 +52,7 @@ def made() -> Iterator[Made]:
 
         def make(answer: Callable[[Asked], Reply] | Reply, **options: Any) -> tuple[Api, RemoteHistory]:
             api = stack.enter_context(serving(answer if callable(answer) else lambda _: answer))
-            remote = RemoteHistory(api.url, **{"timeout_seconds": 1.0, **options})
+            remote = RemoteHistory(api.url, **{"timeout_seconds": 1.0, "clock": lambda: LATER, **options})
             stack.callback(remote.close)
             stack.callback(api.over.set)
             return api, remote
@@ -114,6 +116,17 @@ class TestAsking:
         assert ask(remote) is ask(remote)
         ask(remote, end_ms=T0_MS + 120_000)
         assert len(api.asked) == 2
+
+    def test_what_late_samples_may_still_change_is_asked_again(self, made: Made) -> None:
+        now = T0_MS / 1000 + 60 + FINAL_SECONDS - 1
+        api, remote = made(matrix((OPENAI, POINTS)), clock=lambda: now)
+        for _ in range(2):
+            ask(remote)
+        assert len(api.asked) == 2
+        now += 1
+        for _ in range(2):
+            ask(remote)
+        assert len(api.asked) == 3
 
     def test_the_same_question_of_many_at_once_is_one_request(self, made: Made) -> None:
         def slowly(_: Asked) -> Reply:

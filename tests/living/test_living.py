@@ -44,17 +44,18 @@ ALWAYS = {
 }  # fmt: skip
 RATES = {"provider_request_rate", "fleet_request_rate", "fleet_requests"}
 ERRORS = {"provider_error_rate", "model_error_rate", "fleet_error_rate", "model_request_rate"}
+CLASSES = {"provider_rate_limited_ratio", "provider_caller_error_ratio"}
 LATENCIES = {"provider_latency_seconds", "provider_latency_p95_seconds", "model_latency_p95_seconds"}
 COSTS = {"provider_cost_usd", "fleet_cost_usd"}
 REPORTED, BY_MODEL = {"provider_reported_health_score"}, {"model_circuit_breaker_state", "model_status"}
 FEEDS = {
     "gatewayz-data": ALWAYS | RATES | REPORTED | BY_MODEL,
     "gatewayz-documented": ALWAYS | REPORTED | {"provider_error_rate", "fleet_error_rate"},
-    "gatewayz-metrics": ALWAYS | RATES | ERRORS | LATENCIES | BY_MODEL,
+    "gatewayz-metrics": ALWAYS | RATES | ERRORS | CLASSES | LATENCIES | BY_MODEL,
     "circuit-breaker": ALWAYS,
-    "privaterouter": ALWAYS | RATES | ERRORS | COSTS | BY_MODEL,
-    "deeppin": ALWAYS | RATES | ERRORS | REPORTED | BY_MODEL,
-    "litellm": ALWAYS | RATES | ERRORS | LATENCIES | COSTS | BY_MODEL,
+    "privaterouter": ALWAYS | RATES | ERRORS | CLASSES | COSTS | BY_MODEL,
+    "deeppin": ALWAYS | RATES | ERRORS | CLASSES | REPORTED | BY_MODEL,
+    "litellm": ALWAYS | RATES | ERRORS | CLASSES | LATENCIES | COSTS | BY_MODEL,
 }
 COUNTING = [dialect for dialect, feeds in FEEDS.items() if feeds >= ERRORS]
 

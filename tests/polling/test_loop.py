@@ -490,20 +490,22 @@ class TestAnUnwritableLog:
             clocks.passes(INTERVAL)
         assert len(source.read_at) == 3
 
-    def test_a_broken_file_is_left_to_who_begins_anew_once_the_poll_is_told(
-        self, poller: Poller, store: Store, clocks: Time, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    def test_a_file_that_is_damaged_between_two_polls_is_opened_anew_and_the_second_stands_in_it(
+        self, poller: Poller, store: Store, clocks: Time
     ) -> None:
-        def broken(*_: object, **__: object) -> None:
-            raise sqlite3.DatabaseError("database disk image is malformed")
-
-        monkeypatch.setattr(Store, "append", broken)
-        lead = Lead.take(tmp_path / "leader.lock")
-        assert lead is not None
-        with pytest.raises(sqlite3.DatabaseError, match="malformed"):
-            poller.run(lead, threading.Event())
-        state = read_again(store).state(clocks.wall)
+        polled(poller)
+        store.database.connection().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        size = store.path.stat().st_size
+        with store.path.open("r+b") as file:
+            file.write(b"\xa5" * size)
+        clocks.passes(INTERVAL)
+        assert polled(poller).good
+        state = read_again(store).latest()
         assert state is not None
-        assert (state.poll.at, state.poll.good) == (near(T0), True)
+        assert (state.poll.at, state.poll.good) == (near(T0 + INTERVAL), True)
+        assert state.snapshot is not None
+        assert any("damaged history" in notice for notice in state.snapshot.notices)
+        assert poller._unwritten == []
 
     def test_events_that_wait_for_the_log_are_bounded(
         self, poller: Poller, source: Source, clocks: Time, locked: Callable[[], None], monkeypatch: pytest.MonkeyPatch

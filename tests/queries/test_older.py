@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from bridge.application import create_app
 from bridge.health.memory import Memory
 from bridge.history.promql import Selector
+from bridge.history.remote import FINAL_SECONDS
 from bridge.history.remote_answer import RemoteAnswer, RemoteHistoryError, RemoteSeries
 from bridge.history.store import Store
 from bridge.model import FLEET_METRICS, PROVIDER_METRICS, ModelNumbers, Moment, Poll, Snapshot, Status, Verdict
@@ -371,15 +372,15 @@ class TestTroubles:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Callable[[Callable[[Asked], Reply]], tuple[Api, FlaskClient]]]:
-    """A bridge of four polls whose remote history answers as given."""
+def site(tmp_path: Path) -> Iterator[Callable[..., tuple[Api, FlaskClient]]]:
+    """A bridge of four polls whose remote history answers as given; it is so long after the first of them."""
     made: list[Any] = []
 
-    def make(answer: Callable[[Asked], Reply]) -> tuple[Api, FlaskClient]:
+    def make(answer: Callable[[Asked], Reply], since: float = 50.0) -> tuple[Api, FlaskClient]:
         server = serving(answer)
         api = server.__enter__()
         given = Settings(gateway_url="http://gateway.test", data_dir=tmp_path, history_url=api.url)
-        app = create_app(given, clock=reads(lambda: T0 + 50.0))
+        app = create_app(given, clock=reads(lambda: T0 + since))
         bridge = app.extensions["bridge"]
         made.append((server, api, bridge))
         for number in range(4):
@@ -417,11 +418,35 @@ class TestAnswers:
         assert "meta" not in series
 
     def test_a_good_answer_is_computed_once(self, site: Any) -> None:
-        api, client = site(well)
+        api, client = site(well, FINAL_SECONDS)
         first = client.post("/query", json=BODY).data
         asked = len(api.asked)
         assert client.post("/query", json=BODY).data == first
         assert len(api.asked) == asked == 2
+
+    def test_samples_that_arrive_late_leave_no_hole_at_the_seam(self, site: Any) -> None:
+        late: list[tuple[float, str]] = []
+
+        def slowly(asked: Asked) -> Reply:
+            if asked.path.endswith("/series"):
+                return success([BRIDGE])
+            return matrix((of("openai"), [(T0 - 30, "55"), *late]))
+
+        _, client = site(slowly)
+        client.post("/query", json=BODY)
+        late.append((T0 - 15, "56"))
+        [series] = client.post("/query", json=BODY).get_json()
+        assert [value for value, _ in series["datapoints"]] == [55.0, 56.0, 90.0, 91.0, 92.0, 93.0]
+
+    def test_tables_and_annotations_say_from_when_on_they_know(self, site: Any) -> None:
+        _, client = site(well)
+        asked = {"targets": [{"target": "transitions", "type": "table"}], "range": BODY["range"]}
+        [table] = client.post("/query", json=asked).get_json()
+        assert "events are known from 2027-01-15 08:00:00 UTC on" in table["meta"]["notices"][0]["text"]
+        annotations = {"annotation": {"query": "all"}, "range": BODY["range"]}
+        assert "events are known from" in client.post("/annotations", json=annotations).headers["Warning"]
+        within = {"annotation": {"query": "all"}, "range": {"from": (T0 + 10) * 1000, "to": (T0 + 45) * 1000}}
+        assert "Warning" not in client.post("/annotations", json=within).headers
 
     @pytest.mark.parametrize("answer", [body(b"", 500), body(b"<html>"), body(b'{"status":"success","data":7}')])
     def test_a_bad_one_is_answered_without_it_and_says_so(self, site: Any, answer: Reply) -> None:

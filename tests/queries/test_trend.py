@@ -8,6 +8,7 @@ import pytest
 
 from bridge.history.store import Store
 from bridge.model import Status
+from bridge.queries import trend
 from bridge.queries.trend import SPANS_SECONDS, STEPS, Grid, TrendCache, Trends, lines
 from bridge.queries.view import View
 from tests.history.snapshots import INTERVAL, T0, Recorder, snapshot, verdict
@@ -41,6 +42,22 @@ def test_a_young_history_is_shown_large_and_an_old_one_as_a_day(log: Recorder) -
     tell(log, [WELL])
     for age, span in ((10.0, 900.0), (800.0, 900.0), (1000.0, 3600.0), (5 * 3600.0, 6 * 3600.0), (3e5, DAY)):
         assert trends(log, T0 + age).grid.span_seconds == span
+
+
+def test_of_more_than_can_be_afforded_the_span_is_shorter_and_who_is_present_comes_first(
+    log: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(200):
+        names = [f"{number:03}-gone", "here"] if number < 199 else ["here"]
+        log.good(snapshot(T0 + INTERVAL * number, [verdict(name, BAD, health_score=70.0) for name in names]))
+    now = T0 + INTERVAL * 199 + 1
+    assert trends(log, now).grid.span_seconds == 3600.0
+    monkeypatch.setattr(trend, "MOST_VALUES", 5_000)
+    afforded = trends(log, now)
+    assert afforded.grid.span_seconds == QUARTER
+    assert len(afforded.lines) > 50
+    monkeypatch.setattr(trend, "MOST_VALUES", 100)
+    assert set(trends(log, now).lines) == {"here"}
 
 
 def test_every_point_lies_on_the_axis_and_the_newest_at_its_end(log: Recorder) -> None:

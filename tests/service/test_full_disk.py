@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import resource
 import shutil
 import sqlite3
@@ -113,3 +114,33 @@ def test_a_start_on_a_locked_file_is_none_the_less_a_start(
     rest = in_memory(folder)
     one.kill()
     shutil.rmtree(rest.with_suffix(".history"), ignore_errors=True)
+
+
+def test_a_file_that_another_program_locks_stretches_no_poll(
+    tmp_path: Path, gateway: Gateway, service: Callable[..., Service]
+) -> None:
+    one = service()
+    wait_until(lambda: one.get("/ready").status == 200, "the first poll")
+    with closing(sqlite3.connect(tmp_path / "data" / "history.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        asked = len(gateway.asked_at)
+        wait_until(lambda: len(gateway.asked_at) >= asked + 6, "polls go on", seconds=30)
+        assert "database is locked" in one.get("/").text
+        other.execute("ROLLBACK")
+    wait_until(lambda: one.events("log_written_again"), "the log has caught up")
+    polls = gateway.asked_at[asked:]
+    gaps = sorted(later - at for at, later in itertools.pairwise(polls))
+    assert gaps[len(gaps) // 2] < 1.5, "the usual one: the machine may be busy"
+
+
+def test_a_folder_that_is_removed_costs_three_intervals_at_most(
+    tmp_path: Path, gateway: Gateway, service: Callable[..., Service]
+) -> None:
+    one = service(POLL_INTERVAL="2s")
+    wait_until(lambda: len(gateway.asked_at) >= 2, "polls")
+    shutil.rmtree(tmp_path / "data")
+    asked = len(gateway.asked_at)
+    wait_until(lambda: len(gateway.asked_at) >= asked + 3, "polls go on", seconds=30)
+    polls = gateway.asked_at[asked - 1 :]
+    assert max(later - at for at, later in itertools.pairwise(polls)) < 6.0
+    assert one.get("/").status == 200

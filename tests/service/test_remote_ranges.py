@@ -1,11 +1,11 @@
-"""Long ranges out of a real Prometheus: the worst of every step, by its own arithmetic."""
+"""Long ranges out of a real Prometheus and a real VictoriaMetrics: the worst of every step, by their arithmetic."""
 
 from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import closing, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -49,40 +49,84 @@ def lines() -> Iterator[str]:
     yield "# EOF\n"
 
 
-@pytest.fixture(scope="module")
-def remote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RemoteHistory]:
-    """A Prometheus with three days of samples."""
-    folder, promtool, prometheus = tmp_path_factory.mktemp("prometheus"), require("promtool"), require("prometheus")
-    text, blocks, configuration = folder / "samples", folder / "blocks", folder / "prometheus.yml"
-    text.write_text("".join(lines()))
-    configuration.write_text("scrape_configs: []\n")
-    made = [promtool, "tsdb", "create-blocks-from", "openmetrics", "--quiet", text, blocks]
-    subprocess.run(made, check=True, timeout=60)
-    port = free_port()
-    command = [
-        prometheus,
-        f"--config.file={configuration}",
-        f"--storage.tsdb.path={blocks}",
-        "--storage.tsdb.retention.time=100y",
-        f"--web.listen-address=127.0.0.1:{port}",
-    ]
+@contextmanager
+def answering(command: Sequence[str], folder: Path, port: int, ready_path: str) -> Iterator[HTTPConnection]:
+    """A program that answers on a port, for as long as the ``with`` block lasts."""
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
-    client = RemoteHistory(f"http://127.0.0.1:{port}")
 
     def ready() -> bool:
         with suppress(OSError), closing(HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
-            connection.request("GET", "/-/ready")
+            connection.request("GET", ready_path)
             return connection.getresponse().status == 200
         return False
 
     try:
-        wait_until(ready, "Prometheus is ready")
-        yield client
+        wait_until(ready, f"{command[0]} is ready", seconds=30)
+        with closing(HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+            yield connection
     finally:
-        client.close()
         process.kill()
         process.wait()
+
+
+@contextmanager
+def prometheus(folder: Path) -> Iterator[int]:
+    """A Prometheus that holds the samples: its port."""
+    promtool, text, blocks = require("promtool"), folder / "samples", folder / "blocks"
+    (folder / "prometheus.yml").write_text("scrape_configs: []\n")
+    text.write_text("".join(lines()))
+    made = [promtool, "tsdb", "create-blocks-from", "openmetrics", "--quiet", text, blocks]
+    subprocess.run(made, check=True, timeout=60)
+    port = free_port()
+    command = [
+        require("prometheus"),
+        f"--config.file={folder / 'prometheus.yml'}",
+        f"--storage.tsdb.path={blocks}",
+        "--storage.tsdb.retention.time=100y",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]
+    with answering(command, folder, port, "/-/ready"):
+        yield port
+
+
+@contextmanager
+def victoria_metrics(folder: Path) -> Iterator[int]:
+    """A VictoriaMetrics that holds them."""
+    port = free_port()
+    command = [
+        require("victoria-metrics"),
+        f"-storageDataPath={folder / 'data'}",
+        "-retentionPeriod=100y",
+        f"-httpListenAddr=127.0.0.1:{port}",
+    ]
+    samples = [line.rpartition(" ") for line in lines() if not line.startswith("#")]
+    body = "".join(f"{series} {round(float(at) * 1000)}\n" for series, _, at in samples)
+    with answering(command, folder, port, "/health") as connection:
+        connection.request("POST", "/api/v1/import/prometheus", body.encode())
+        assert connection.getresponse().status == 204
+
+        def shown() -> bool:
+            connection.request("GET", "/internal/force_flush")
+            connection.getresponse().read()
+            connection.request("GET", f"/api/v1/query?query=bridge_poll_seconds_count&time={END - 300}")
+            return b"bridge:5050" in connection.getresponse().read()
+
+        connection.close()
+        wait_until(shown, "the samples are shown", seconds=30)
+        yield port
+
+
+KINDS = {"prometheus": prometheus, "victoria-metrics": victoria_metrics}
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def remote(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RemoteHistory]:
+    """What holds three days of samples."""
+    with KINDS[request.param](tmp_path_factory.mktemp(request.param)) as port:
+        client = RemoteHistory(f"http://127.0.0.1:{port}")
+        yield client
+        client.close()
 
 
 def points(

@@ -68,6 +68,15 @@ def test_no_text_is_lost_runs_or_shifts_another_cell(rows: list[list[str]]) -> N
     assert header == ["a", "b"]
     assert len(lines) == len(rows)
     for line, row in zip(lines, rows, strict=True):
-        assert all(cell in (text, f"'{text}") for cell, text in zip(line, row, strict=True))
+        shown = [csv_table.visible(text) for text in row]
+        assert all(cell in (text, f"'{text}") for cell, text in zip(line, shown, strict=True))
     for cell in (cell for line in lines for cell in line):
         assert cell.lstrip(' \x00\ufeff\u200b"')[:1] not in tuple("=+-@＝＋－＠\t\r\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("\x1b[31mred\x07", "\\x1b[31mred\\x07"), ("\x9b1m", "\\x9b1m"), ("nul\x00", "nul\\x00"), ("\x7f", "\\x7f")],
+)
+def test_what_a_terminal_takes_for_a_command_is_shown_and_not_sent(name: str, shown: str) -> None:
+    assert read(csv_table.written(["a"], [csv_table.line([name])])) == [["a"], [shown]]

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from bridge.web import worker_files
 from bridge.web.worker_files import RESERVED_BYTES, WorkerFiles, ended, fold, making
 from tests.web.test_exposition import Labels, labelled, read
 
@@ -143,3 +144,26 @@ def test_one_that_has_ended_and_that_nobody_has_asked_how_is_no_more(tmp_path: P
         for pid in (child.pid, os.getpid()):
             counted(tmp_path, pid, ok=1.0)
         assert ended(tmp_path) == {child.pid}
+
+
+def test_what_a_killed_service_has_left_is_taken_away_and_nothing_that_is_in_use(tmp_path: Path) -> None:
+    left, used, foreign = (tmp_path / f"bridge-metrics-{name}" for name in ("left", "used", "foreign"))
+    for folder in (left, used, foreign):
+        folder.mkdir()
+        (folder / "counter_1.db").write_bytes(b"")
+    script = "import sys, time, pathlib; from bridge.web import worker_files\n"
+    script += "worker_files.hold(pathlib.Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", script, str(left)], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    with process.stdout:
+        process.stdout.readline()
+        worker_files.remove_left_behind(tmp_path, "bridge-metrics-")
+        assert left.exists()
+        process.kill()
+        process.wait()
+    held = worker_files.hold(used)
+    worker_files.remove_left_behind(tmp_path, "bridge-metrics-")
+    os.close(held)
+    assert not left.exists()
+    assert used.exists()
+    assert foreign.exists(), "of whom nobody says whose it is"
