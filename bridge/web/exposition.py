@@ -21,6 +21,8 @@ from bridge.queries.view import View
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 SOURCES = {"gateway": "gateway", "bridge": "derived"}
 """A circuit's source as the label ``source`` has it."""
+MAX_BYTES = 16 * 2**20
+"""Of the metrics of a snapshot."""
 ALWAYS = ("gateway_up", "gateway_data_age_seconds", "gateway_poll_seconds")
 """Metrics that stay while the data is stale, and that change without a new snapshot."""
 
@@ -43,7 +45,7 @@ class Exposition:
             if written is None or written[0] is not snapshot:
                 metrics = (metric for name, metric in METRICS.items() if name not in ALWAYS)
                 families = [*_families(view, metrics), *_openings(snapshot)]
-                written = self._written = snapshot, _text(families)
+                written = self._written = snapshot, _fitting(families)
         return written[1] + live
 
 
@@ -110,6 +112,23 @@ def _openings(snapshot: Snapshot) -> Iterable[Family]:
         else:
             providers.add_metric([circuit.provider, source], circuit.openings)
     return [family for family in (providers, models) if family.samples]
+
+
+def _fitting(families: Iterable[Family]) -> bytes:
+    """As many whole families as fit, in their order, and if some do not, how many: half of one would be a wrong sum."""
+    parts: list[bytes] = []
+    room, left_out = MAX_BYTES, 0
+    for family in families:
+        text = _text([family])
+        if len(text) > room:
+            left_out += 1
+            continue
+        room -= len(text)
+        parts.append(text)
+    if left_out:
+        meaning = "Metrics that are not here, as all of them would be too large"
+        parts.append(_text([GaugeMetricFamily("bridge_exposition_left_out", meaning, left_out)]))
+    return b"".join(parts)
 
 
 def _text(families: Iterable[Family]) -> bytes:

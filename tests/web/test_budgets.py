@@ -195,6 +195,20 @@ def _limits(**changed: int) -> Limits:
     return replace(LIMITS, **changed)
 
 
+def test_metrics_that_would_be_too_large_are_left_out_whole_and_counted(
+    empty: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge.web.exposition.MAX_BYTES", 6_000)
+    scores = [verdict(f"provider-{number:03d}", health_score=50.0, error_rate=0.5) for number in range(60)]
+    empty.log.good(snapshot(T0, scores))
+    empty.now = T0 + 1
+    text = empty.get("/metrics").text
+    samples = text.count("provider_health_score{"), text.count("provider_error_rate{")
+    assert set(samples) <= {0, 60}, "half a metric would be a wrong sum"
+    assert "\nbridge_exposition_left_out " in text
+    assert "gateway_up 1.0" in text
+
+
 class TestTurns:
     """One expensive computation at a time; what is cheap never waits for it."""
 
