@@ -13,7 +13,7 @@ from bridge.bridge import Bridge
 from bridge.history.remote import RemoteHistory
 from bridge.history.store import Store
 from bridge.model import Reading
-from bridge.queries.admission import SERVICE_BYTES, Admission
+from bridge.queries.admission import LEAST_BYTES, SERVICE_BYTES, Admission
 from bridge.queries.cache import AnswerCache
 from bridge.settings import Settings
 from bridge.web import (
@@ -54,7 +54,7 @@ def create_app(settings: Settings, *, clock: Callable[[], Reading] = clock.read)
     if store.damage:
         structlog.get_logger("bridge").error("history_damaged", message=store.damage)
     metrics = counts.OwnMetrics()
-    admission = Admission(SERVICE_BYTES // settings.web_concurrency)
+    admission = Admission(max(LEAST_BYTES, SERVICE_BYTES // settings.web_concurrency))
     app = _Flask("bridge", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.url_map.strict_slashes = False

@@ -15,7 +15,9 @@ WAIT_SECONDS = 2.0
 MOST_WAITING = 16
 """Of requests: each holds a thread, and some threads are always to be free for what is cheap."""
 SERVICE_BYTES = 64 * 2**20
-"""Of all answers that a service is making or sending."""
+"""Of all answers that a service is making or sending; its workers have equal shares."""
+LEAST_BYTES = 4 * 2**20
+"""Of a worker's share: with less, a usual panel would not fit."""
 
 
 class BusyError(Exception):

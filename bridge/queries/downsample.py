@@ -121,7 +121,7 @@ def downsampled(axis: Axis, values: Floats, wanted: Wanted, rule: Rule, end: End
 
 def _fitting(table: _Table, wanted: Wanted, rule: Rule) -> list[Points]:
     """All points, or all changes, or those of the shortest steps that fit."""
-    if table.sizes(table.known, 0.0).max() <= wanted.max_points:
+    if table.counts.max() <= wanted.max_points and table.sizes(table.known, 0.0).max() <= wanted.max_points:
         return table.points(table.known, 0.0)
     step = max(wanted.seconds / wanted.max_points, table.axis.interval, wanted.min_step, 0.001)
     if not rule.is_state:
@@ -179,6 +179,8 @@ class _Table:
         self.known: Places = np.flatnonzero(self.is_known)
         self.is_full = len(self.known) == len(self.flat)
         self.bounds = np.arange(1, len(values) + 1) * self.count
+        self.counts: Places = np.diff(np.searchsorted(self.known, self.bounds), prepend=0)
+        """How many known points each series has."""
         self.holes = self._holes()
         self.last, self.tail = self._tail()
 
@@ -210,8 +212,7 @@ class _Table:
 
     def _tail(self) -> tuple[Places, _Breaks]:
         """The place that closes each series that has one, and the nulls behind it."""
-        counts = np.diff(np.searchsorted(self.known, self.bounds), prepend=0)
-        last = self.known[np.cumsum(counts)[counts > 0] - 1]
+        last = self.known[np.cumsum(self.counts)[self.counts > 0] - 1]
         its_column = last % self.count
         begins = self._unknown_from(its_column, self.axis.intervals[its_column])
         at = self.end.at

@@ -28,7 +28,7 @@ from bridge.queries.view import View
 DEFAULT_POINTS = 1_000
 MOST_POINTS = 11_000
 """As Prometheus allows."""
-VALUES_AT_ONCE = 1_000_000
+VALUES_AT_ONCE = 200_000
 """Downsampled together: of ten thousand models' values over a day only some are ever held several times over."""
 OF_GATEWAY = ("gateway_up", "gateway_poll_seconds", "gateway_data_age_seconds")
 """Metrics that failed polls have values of as well."""

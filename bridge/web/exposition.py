@@ -33,6 +33,8 @@ INCIDENT_NUMBERS = {
     "number": ("number", "An incident's place among those of its provider that began within 24 h"),
 }
 """What is known of an incident in numbers: the name of its metric, and what that means."""
+MAX_BYTES = 16 * 2**20
+"""Of the metrics of a snapshot."""
 ALWAYS = ("gateway_up", "gateway_data_age_seconds", "gateway_poll_seconds")
 """Metrics that stay while the data is stale, and that change without a new snapshot."""
 
@@ -55,7 +57,7 @@ class Exposition:
             if written is None or written[0] is not snapshot:
                 metrics = (metric for name, metric in METRICS.items() if name not in ALWAYS)
                 families = [*_families(view, metrics), *_circuits(snapshot), *_incidents(snapshot)]
-                written = self._written = snapshot, _text(families)
+                written = self._written = snapshot, _fitting(families)
         return written[1] + live
 
 
@@ -164,6 +166,23 @@ def _incidents(snapshot: Snapshot) -> Iterable[Family]:
             if (value := getattr(it, field)) is not None:
                 family.add_metric([it.provider], value)
     return [family for family in (whole, reached, one, cause, *numbers.values()) if family.samples]
+
+
+def _fitting(families: Iterable[Family]) -> bytes:
+    """As many whole families as fit, in their order, and if some do not, how many: half of one would be a wrong sum."""
+    parts: list[bytes] = []
+    room, left_out = MAX_BYTES, 0
+    for family in families:
+        text = _text([family])
+        if len(text) > room:
+            left_out += 1
+            continue
+        room -= len(text)
+        parts.append(text)
+    if left_out:
+        meaning = "Metrics that are not here, as all of them would be too large"
+        parts.append(_text([GaugeMetricFamily("bridge_exposition_left_out", meaning, left_out)]))
+    return b"".join(parts)
 
 
 def _text(families: Iterable[Family]) -> bytes:

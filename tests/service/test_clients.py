@@ -48,7 +48,7 @@ def test_clients_that_stop_half_way_do_not_keep_others_from_an_answer(
     started: Service, halves: tuple[bytes, bytes]
 ) -> None:
     with ExitStack() as open_connections:
-        for number in range(16):  # twice as many as there are threads
+        for number in range(48):  # twice as many as there are threads
             connection = open_connections.enter_context(socket.create_connection(("127.0.0.1", started.port)))
             connection.sendall(halves[number % 2])
         time.sleep(0.5)

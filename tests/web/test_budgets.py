@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from werkzeug.test import TestResponse
 
@@ -20,7 +21,11 @@ from bridge.bridge import Bridge
 from bridge.model import CircuitState, Event, Key, Status
 from bridge.queries import answer as answers
 from bridge.queries.admission import MOST_WAITING
-from bridge.queries.budget import LIMITS, Limits
+from bridge.queries.answer import Answer, Ask, SeriesAnswer
+from bridge.queries.budget import LIMITS, Budget, Limits
+from bridge.queries.catalog import METRICS
+from bridge.queries.series import Series
+from bridge.web.items import items
 from tests.history.snapshots import T0, circuit, snapshot, verdict
 from tests.web.conftest import Site
 
@@ -132,6 +137,20 @@ class TestOneRequest:
         assert response.status_code == 422
         assert "fewer" in response.get_json()["hint"]
 
+    def test_an_answer_takes_little_more_memory_than_it_is_long(self) -> None:
+        points = np.arange(1000) + 0.123
+        one = SeriesAnswer("name", Series({"provider": "name"}, T0 + points, points), METRICS["provider_health_score"])
+        tracemalloc.start()
+        try:
+            found = items([Answer(Ask("provider_health_score"), [one] * 300)], Budget())
+            taken, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        written = sum(len(item.json) for item in found)
+        assert written > 5 * MIB
+        assert taken < 1.2 * written
+        assert peak < 1.5 * written
+
     def test_fewer_points_than_were_asked_for_are_told(self, crowd: Site, monkeypatch: pytest.MonkeyPatch) -> None:
         targets = [{"target": "model_error_rate"}, {"target": "gateway_up"}]
         monkeypatch.setattr("bridge.queries.budget.LIMITS", _limits(points=12_000))
@@ -193,6 +212,20 @@ def test_every_route_keeps_to_the_budget(crowd: Site) -> None:
 
 def _limits(**changed: int) -> Limits:
     return replace(LIMITS, **changed)
+
+
+def test_metrics_that_would_be_too_large_are_left_out_whole_and_counted(
+    empty: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge.web.exposition.MAX_BYTES", 6_000)
+    scores = [verdict(f"provider-{number:03d}", health_score=50.0, error_rate=0.5) for number in range(60)]
+    empty.log.good(snapshot(T0, scores))
+    empty.now = T0 + 1
+    text = empty.get("/metrics").text
+    samples = text.count("provider_health_score{"), text.count("provider_error_rate{")
+    assert set(samples) <= {0, 60}, "half a metric would be a wrong sum"
+    assert "\nbridge_exposition_left_out " in text
+    assert "gateway_up 1.0" in text
 
 
 class TestTurns:
