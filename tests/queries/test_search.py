@@ -187,6 +187,19 @@ class TestWhoLeft:
         assert found[:3] == ["m", "model of gone 249", "model of gone 247"]
         assert search(later, 'models{provider="gone 001"}') == ["model of gone 001"]
 
+    def test_models_that_counters_alone_told_of_are_listed_once_they_left(self, store: Store) -> None:
+        """Nothing happens when their series end: there is no event."""
+        log = Recorder(store)
+        for number, models in enumerate((("old", "older"), ("old",), ("new",))):
+            rates = {Key("groq", model): 0.1 for model in models}
+            log.good(snapshot(T0 + number, [verdict("groq")], model_error_rates=rates))
+            vocabulary = Vocabulary(View(T0 + number, store.latest(), 45.0), store)
+            found = search(vocabulary, "models")
+        assert found == ["new", "old", "older"]
+        assert search(vocabulary, "providers") == ["groq"]
+        far = Vocabulary(View(T0 + store.retention_seconds + 1.5, store.latest(), 45.0), store)
+        assert search(far, "models") == ["new"]
+
     def test_who_left_before_the_retention_is_not_listed(self, later: Vocabulary, store: Store) -> None:
         now = T0 + 100 + store.retention_seconds
         found = Vocabulary(View(now, store.latest(), 45.0), store).values("provider")
