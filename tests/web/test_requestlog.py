@@ -116,11 +116,11 @@ def test_a_slow_request_is_a_warning(log: Log, site: Site, monkeypatch: pytest.M
     assert log.line()["level"] == "warning"
 
 
-def broken(site: Site, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+def broken(site: Site, error: Exception, monkeypatch: pytest.MonkeyPatch, what: str = "latest") -> None:
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(type(site.app.extensions["bridge"].store), "latest", fail)
+    monkeypatch.setattr(type(site.app.extensions["bridge"].store), what, fail)
 
 
 def test_a_mistake_of_the_bridges_own_is_one_line_with_its_traceback(
@@ -138,9 +138,9 @@ def test_a_mistake_of_the_bridges_own_is_one_line_with_its_traceback(
 
 
 def test_a_history_that_cannot_be_read_is_one_line(log: Log, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    broken(site, sqlite3.OperationalError("disk I/O error"), monkeypatch)
+    broken(site, sqlite3.OperationalError("disk I/O error"), monkeypatch, "columns")
     log.text()
-    assert site.get("/providers").status_code == 503
+    assert site.get("/query?target=provider_status&from=now-1h&to=now").status_code == 503
     line = log.line()
     assert (line["level"], line["message"]) == ("error", "the history could not be read: disk I/O error")
 
