@@ -78,7 +78,7 @@ def test_a_history_that_is_taken_away_meanwhile_is_begun_anew_by_everybody(
     wait_until(lambda: started.get("/ready").status == 200, "there is a first poll")
     before, polls = set(started.workers()), len(gateway.asked_at)
     (tmp_path / "data" / "history.sqlite").unlink()
-    wait_until(lambda: len(workers := set(started.workers())) == 2 and not workers & before, "new workers begin")
+    wait_until(lambda: len(workers := set(started.workers())) == 2 and not workers & before, "new workers begin", 40.0)
     wait_until(lambda: len(gateway.asked_at) >= polls + 3, "polls go on")
     assert {started.get("/ready").status for _ in range(20)} == {200}
 
