@@ -39,6 +39,6 @@ def measure(database: Database) -> HistorySize:
 def _bytes(database: Database) -> int:
     taken = 0
     for suffix in ("", "-wal", "-shm"):
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # gone, or the folder is, or is none any more
             taken += database.path.with_name(database.path.name + suffix).stat().st_size
     return taken

@@ -65,3 +65,12 @@ def test_measuring_costs_the_same_however_long_the_history_is(store: Store) -> N
         assert measure(store.database).polls == 100_000
         took.append(time.perf_counter() - began)
     assert min(took) < 0.0005
+
+
+def test_a_folder_that_is_none_any_more_takes_no_bytes(store: Store) -> None:
+    """What is written down is still read by connections that were open before."""
+    record(store, 3)
+    folder = store.path.parent
+    folder.rename(folder.with_name("gone"))
+    folder.touch()
+    assert measure(store.database) == (3, 3, 0)
