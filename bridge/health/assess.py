@@ -39,7 +39,8 @@ def assess(memory: Memory, signals: Signals, moment: Moment, policy: Policy) -> 
     arrivals = Arrivals(rises)
     reach = policy.breaker.window_seconds + policy.poll_interval_seconds
     recent = memory.recent.append(arrivals, steady, reach)
-    restarted = _restarts(rises, signals)
+    comparable = _comparable(rises, signals)
+    restarted = _restarts(rises, comparable)
     counted = traffic.counted_keys(window.index, window, ("requests", *FAILURE_CLASSES.values()))
     arrived = Arrived(moment, memory, signals, present, arrivals, recent, counted, restarted)
     breakers = circuits.update(arrived, policy)
@@ -50,7 +51,7 @@ def assess(memory: Memory, signals: Signals, moment: Moment, policy: Policy) -> 
         counters=signals.counters,
         window=window,
         recent=recent,
-        falls=_falls(memory, steady, window_seconds, fell=_many_fell(rises, signals)),
+        falls=_falls(memory, steady, window_seconds, fell=_many_fell(rises, comparable)),
         circuits=breakers.circuits,
         reported=breakers.reported,
         derivations=breakers.derivations,
@@ -94,13 +95,13 @@ def assess(memory: Memory, signals: Signals, moment: Moment, policy: Policy) -> 
     return after, snapshot, [*came_and_went, *breakers.events, *status_changes]
 
 
-def _restarts(rises: Rises, signals: Signals) -> Callable[[str], bool]:
+def _restarts(rises: Rises, places: Ints) -> Callable[[str], bool]:
     """Says of a provider whether its counters began again: most of those that can be compared are lower than before.
 
     Where it has none, and for the empty name, all providers' counters say it. Counters that start again with each hour
     of the clock do not count.
     """
-    index, places = rises.index, _comparable(rises, signals)
+    index = rises.index
     fell, comparable = rises.resets[places], index.provider_of[places] if len(places) else places
     count = len(index.providers)
     total, lower = np.bincount(comparable, minlength=count), np.bincount(comparable[fell], minlength=count)
@@ -122,8 +123,7 @@ def _comparable(rises: Rises, signals: Signals) -> Ints:
     return places[(rises.before[places] > 0) & ~np.isnan(rises.amounts[places])]
 
 
-def _many_fell(rises: Rises, signals: Signals) -> bool:
-    places = _comparable(rises, signals)
+def _many_fell(rises: Rises, places: Ints) -> bool:
     return bool(len(places) and rises.resets[places].mean() >= FALLEN_SHARE)
 
 
@@ -155,21 +155,19 @@ def _dated(found: Sequence[Verdict], memory: Memory, at: float) -> tuple[list[Ve
         before, since = memory.statuses.get(one.provider, (one.status, at))
         if before is not one.status:
             since = at
-            reason = one.evidence[0].note.partition(": ")[2]
-            changes.append(Event(at, "status", one.provider, "", before.word, one.status.word, reason))
+            changes.append(Event(at, "status", one.provider, "", before.word, one.status.word, one.reason))
         dated.append(replace(one, status_since=since))
     return dated, changes
 
 
 def _of_this_poll(found: Verdict, arrivals: Arrivals, measured: Traffic, memory: Memory, at: float) -> Verdict:
-    """The verdict with its reason, and with what the poll alone brought its provider."""
-    reason, last = found.evidence[0].note.partition(": ")[2], memory.last_success.get(found.provider)
+    """The verdict with what the poll alone brought its provider."""
+    last = memory.last_success.get(found.provider)
     if memory.moment is None or found.provider not in measured.counted:
-        return replace(found, reason=reason, last_success=last)
+        return replace(found, last_success=last)
     added = arrivals.of(Key(found.provider))
     return replace(
         found,
-        reason=reason,
         requests=added.successes + added.failures,
         failed=added.failures if measured.failures_counted else None,
         last_success=at if measured.failures_counted and added.successes > 0 else last,

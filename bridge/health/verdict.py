@@ -103,7 +103,7 @@ def find(case: Case, provider: str, circuits: Sequence[Circuit], at: float) -> V
     kind = case.signals.kinds.get(provider)
     if kind:
         found.append(Evidence("kind", None, "", "dialect", kind))
-    return Verdict(provider, status, at, values, tuple(found))
+    return Verdict(provider, status, at, values, tuple(found), why)
 
 
 def _source(case: Case, signal: str) -> str:

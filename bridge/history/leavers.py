@@ -64,8 +64,10 @@ class Leavers:
             " UNION ALL SELECT layout, end FROM blocks) GROUP BY layout ORDER BY last DESC LIMIT ?",
             (LAYOUTS_READ,),
         )
+        before, self._layouts = self._layouts, {}
         for layout, last in found.fetchall():
-            if self._layouts.get(layout) == last:
+            if before.get(layout) == last:
+                self._layouts[layout] = last
                 continue
             try:
                 names = self._database.layout(layout).model.names

@@ -288,12 +288,12 @@ class Store:
             own = of_poll[poll.at] = []
             for event in filter(self._names.knows, events):
                 of_poll.get(event.at, own).append(event)
-            watch = None if memory is None else self._names.known_of(memory.watch)
-            for one in (*earlier, Unwritten(poll, layout, numbers, watch)):
+            for one in (*earlier, Unwritten(poll, layout, numbers, memory.watch if memory else None)):
                 poll_id = self._insert(connection, one)
                 if one.watch is not None:
-                    incidents.write(connection, one.poll, one.watch)
-                    uptime.write(connection, one.poll, one.watch)
+                    watch = self._names.known_of(one.watch)
+                    incidents.write(connection, one.poll, watch)
+                    uptime.write(connection, one.poll, watch)
                 _insert_events(connection, one.poll, of_poll[one.poll.at])
             reading = newest.written(poll.reading)
             if snapshot is None or memory is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from bridge.health.rounding import rounded
+from bridge.health.rounding import rounded, rounded_seconds
 from bridge.history.uptime import Uptimes
 from bridge.model import FLEET, Incident
 from bridge.queries import incidents
@@ -50,10 +50,10 @@ def of_uptimes(uptimes: Uptimes, wanted: Wanted) -> Table:
             span,
             rounded("provider_uptime", its.up_percent),
             rounded("provider_uptime", its.healthy_percent),
-            round(its.known, 1),
-            round(its.unknown, 1),
-            round(its.degraded, 1),
-            round(its.down, 1),
+            rounded_seconds(its.known),
+            rounded_seconds(its.unknown),
+            rounded_seconds(its.degraded),
+            rounded_seconds(its.down),
         ]
         for provider, of_spans in sorted(uptimes.items())
         if wanted({"provider": provider})
@@ -91,7 +91,7 @@ def _incident_row(view: View, it: Incident, fleets: Mapping[float, Incident]) ->
         incidents.phase(view, it),
         it.kind,
         it.number,
-        round(incidents.bad_for(view, it), 3),
+        rounded_seconds(incidents.bad_for(view, it)),
         it.failed,
         it.requests,
         ", ".join(it.affected) or None,

@@ -271,16 +271,17 @@ class Recorded:
     ) -> list[Series]:
         """Each series as it is in the range's end, a point each, where no poll of the range says that."""
         view = self._view
-        if not self.reaches_now:
+        is_age, lost = metric.name == "gateway_data_age_seconds", view.stale and metric.name not in OF_GATEWAY
+        if not self.reaches_now or not (is_age or lost or without_polls):
             return []
         if metric.level == "status":  # all of them choose a step's poll together
             target, filters = parse(metric.name), ()
         found = current(view, metric, target, filters)
-        if metric.name == "gateway_data_age_seconds":
-            return [replace(one, times=np.array([self._end])) for one in found if view.age_seconds is not None]
-        if view.stale and metric.name not in OF_GATEWAY:
+        if is_age and view.age_seconds is None:
+            return []
+        if is_age or lost:
             return [replace(one, times=np.array([self._end])) for one in found]
-        return [one for one in found if without_polls and one.times[0] <= self._end]
+        return [one for one in found if one.times[0] <= self._end]
 
     def _ending(self, metric: Metric) -> End:
         view = self._view

@@ -1,7 +1,7 @@
 """gunicorn's HTTP connection on its event loop, with what it leaves to be wished for.
 
 It overrides what gunicorn does not promise to keep (the methods whose names begin with an underscore), so it goes with
-the version that ``requirements.txt`` pins; ``tests/server/test_protocol.py`` holds what it counts on.
+the version that ``requirements.txt`` pins; ``tests/server/test_worker.py`` holds what it counts on.
 """
 
 from __future__ import annotations
